@@ -1,0 +1,1 @@
+//! Typed client of the rejoin HTTP API.

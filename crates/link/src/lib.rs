@@ -1,0 +1,1 @@
+//! Authenticated, ordered byte-frame streams between nodes over WebSocket.

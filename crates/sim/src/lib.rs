@@ -1,0 +1,1 @@
+//! A deterministic world for replicas: network, faults, workload and an independent oracle.

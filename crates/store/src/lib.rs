@@ -1,0 +1,1 @@
+//! Durable storage for a replica: the schema over an ordered key-value engine.
