@@ -28,9 +28,16 @@ pub struct Dot {
 
 impl Epoch {
     /// The epoch of a start at `unix_ms`, strictly greater than `last` even when the clock stepped back.
+    ///
+    /// It carries `random` in any case: two copies of one directory, both started with a clock that is behind, must
+    /// not both go on in the same epoch.
     pub fn after(last: Epoch, unix_ms: u64, random: u16) -> Epoch {
-        let by_clock = (unix_ms << 16) | u64::from(random);
-        Epoch(by_clock.max(last.0.saturating_add(1)))
+        let start = |ms: u64| (ms << 16) | u64::from(random);
+        let by_clock = start(unix_ms);
+        if by_clock > last.0 {
+            return Epoch(by_clock);
+        }
+        Epoch(start(last.unix_ms() + 1).max(last.0.saturating_add(1)))
     }
 
     /// The wall clock of the start, in Unix milliseconds.
@@ -154,7 +161,11 @@ impl FromStr for Dot {
         else {
             return Err(refuse());
         };
-        if epoch.len() != 16 || seq.starts_with(['+', '0']) {
+        // One dot has one text: `from_str_radix` alone would take upper case and signs too.
+        if epoch.len() != 16
+            || epoch.bytes().any(|digit| hex_digit(digit).is_err())
+            || seq.starts_with(['+', '0'])
+        {
             return Err(refuse());
         }
         Ok(Dot {

@@ -129,7 +129,10 @@ impl Frontier {
     /// Whether no dot at or below `top` is missing, as far as this frontier can know: every known epoch of that
     /// node up to the dot's is dense, and the dot's own epoch reaches the dot.
     pub fn is_dense_to(&self, top: Dot) -> bool {
-        self.contains(top) && self.epochs(top.node).all(|(epoch, set)| epoch > top.epoch || set.is_dense())
+        // What is missing above the dot, perhaps for ever after a restore, does not matter to it.
+        let reaches = |set: &IntervalSet| matches!(set.ranges(), [(1, last), ..] if *last >= top.seq);
+        self.row(top.node, top.epoch).is_some_and(reaches)
+            && self.epochs(top.node).all(|(epoch, set)| epoch >= top.epoch || set.is_dense())
     }
 }
 

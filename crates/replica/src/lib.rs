@@ -1,1 +1,57 @@
 //! One replica as a sans-IO state machine: input and time in, a batch to commit and sealed effects out.
+//!
+//! `no_std`: no clock, socket, thread or randomness can be named here. Read in this order:
+//!
+//! 1. [`Replica::handle`]: a group of [`Input`]s over a [`View`] gives [`Effects`], and [`Effects::commit`] is the
+//!    only way to see them: nothing is answered, sent or told before its batch is durable.
+//! 2. [`body`], [`strategy`], [`policy`]: what documents say, and what readers see of concurrent versions.
+//! 3. [`message`] and `sync`: the conversation with a peer. [`CatchUp`] and [`Audit`] are its readers: they serve a
+//!    snapshot beside the replica and never wait for it.
+//! 4. [`batch`], [`view`], [`digest`]: what is read and written.
+//! 5. [`path`], [`json`], [`codec`]: what comes from outside is parsed once, here, and carried as proof.
+#![no_std]
+
+extern crate alloc;
+
+mod apply;
+mod audit;
+mod catch_up;
+mod collect;
+mod effect;
+mod frontiers;
+mod input;
+mod merge_patch;
+mod quarantine;
+mod random;
+mod replica;
+mod session;
+mod sync;
+mod write;
+
+pub mod batch;
+pub mod body;
+pub mod codec;
+pub mod config;
+pub mod digest;
+pub mod json;
+pub mod message;
+pub mod path;
+pub mod policy;
+pub mod strategy;
+pub mod view;
+
+pub use audit::{Audit, AuditOutput};
+pub use batch::Batch;
+pub use body::{Body, Document, Field, Fields, Version};
+pub use catch_up::{CatchUp, CatchUpStep};
+pub use config::Config;
+pub use effect::{
+    Alarm, AuditStep, Commit, Current, Effect, Effects, LinkStatus, Refusal, RoundReport, Status, Written,
+};
+pub use frontiers::frontier_digest;
+pub use input::{Change, Condition, Input, LinkId, Now, Observed, RequestId, Write};
+pub use message::Message;
+pub use policy::{Policy, etag};
+pub use replica::{Replica, Start};
+pub use strategy::{Strategy, Visible};
+pub use view::{Counters, Record, Summary, Superseded, View};

@@ -1,0 +1,64 @@
+//! Which rules a world follows: a variant of the design, and perhaps one mistake on purpose.
+
+/// How a peer below the floor is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fence {
+    /// The digest session replaces the catch-up and ends by joining frontiers and floors.
+    DigestOnly,
+    /// The digest phase joins nothing; a catch-up from a new snapshot follows. Every final claim joins the floor,
+    /// a peer without documents is not fenced, and whoever merges a state claims the dots of its versions.
+    ThenLog,
+}
+
+/// A mistake that the checks must notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mutant {
+    /// None: the design as it is.
+    Good,
+    /// The merge ignores the local frontier, so a collected delete comes back.
+    NoDrop,
+    /// A peer below the floor is served from the log only, and digest sessions are off.
+    NoFence,
+    /// A restored backup goes on in its old epoch, so dots are minted twice.
+    Reuse,
+    /// A catch-up claims everything when it starts.
+    ClaimEarly,
+    /// A catch-up claims the dots without a live version when it starts.
+    VoidEarly,
+    /// A final claim leaves the receiver's floor as it was.
+    NoFloorJoin,
+    /// A restored backup goes on in an epoch that is new, but not greater than those it used since.
+    EpochStepsBack,
+    /// The digest phase sends the documents of its snapshot with the frontier of now.
+    StalePairing,
+    /// Tombstones are collected before their past has been applied.
+    CollectUnready,
+    /// The end of the digest phase joins the server's frontier of that moment (`ThenLog` only).
+    DigestJoins,
+    /// A push claims the dots it names and a digest none, not those of the versions they carry (`ThenLog` only).
+    NamedOnly,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) fence: Fence,
+    pub(crate) mutant: Mutant,
+}
+
+impl Rules {
+    pub(crate) fn claims_carried(self) -> bool {
+        self.fence == Fence::ThenLog && self.mutant != Mutant::NamedOnly
+    }
+}
+
+/// The shape of a schedule; probabilities are per step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Configuration {
+    pub(crate) replicas: usize,
+    pub(crate) paths: usize,
+    pub(crate) steps: usize,
+    pub(crate) collect: f64,
+    pub(crate) restore: f64,
+    /// Part of the writes in which the client had seen only some of the versions.
+    pub(crate) client_context: f64,
+}

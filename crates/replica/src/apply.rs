@@ -1,0 +1,146 @@
+//! From a merged document to rows: the only place that decides what a change of a document writes.
+
+use rejoin_causal::{Hlc, Lost, Merged};
+
+use crate::batch::Overlay;
+use crate::body::{Body, Document, is_bare_tombstone};
+use crate::digest::{self, Share};
+use crate::path::Path;
+use crate::view::{Counters, Record, Superseded, View};
+
+/// The stamp under which a bare tombstone is indexed: its newest.
+fn grave(document: &Document) -> Option<Hlc> {
+    match is_bare_tombstone(document) {
+        true => document.versions().iter().map(|version| version.hlc).max(),
+        false => None,
+    }
+}
+
+/// Writes the outcome of a merge at `path`, where `before` stood.
+pub(crate) fn write<V: View>(
+    rows: &mut Overlay<'_, V>,
+    counters: &mut Counters,
+    path: &Path,
+    before: Option<Record>,
+    merged: Merged<Body>,
+    versions_max: u32,
+) -> Result<(), V::Error> {
+    let Merged { document, added, removed, changed } = merged;
+    if !changed {
+        return Ok(());
+    }
+    if document.is_empty() {
+        return remove(rows, counters, path, before);
+    }
+    if added.is_empty() && removed.is_empty() {
+        // Only the past grew: nobody sees a difference, so there is nothing to index or to tell.
+        if let Some(record) = before {
+            rows.batch.records.insert(path.clone(), Some(Record { document, ..record }));
+        }
+        return Ok(());
+    }
+    let share_before = Share::of(path, before.as_ref());
+    let siblings_before = before.as_ref().map_or(0, |record| record.document.versions().len());
+    let grave_before = before.as_ref().and_then(|record| grave(&record.document));
+    let grave_after = grave(&document);
+    let mut record = before.unwrap_or(Record { document: Document::new(), sequence: 0, history: 0 });
+
+    for dot in &added {
+        rows.batch.log.insert(*dot, Some(path.clone()));
+    }
+    for gone in &removed {
+        rows.batch.log.insert(gone.version.dot, None);
+    }
+
+    let by = added.iter().max().copied();
+    for gone in removed.into_iter().filter(|gone| gone.why == Lost::Superseded) {
+        let row = Superseded { by, concurrent: siblings_before > 1, version: gone.version };
+        let key = (path.clone(), row.version.hlc, row.version.dot);
+        rows.batch.history.insert(key, Some(row));
+        record.history += 1;
+        counters.history += 1;
+    }
+    trim_history(rows, counters, path, &mut record, versions_max)?;
+
+    if grave_before != grave_after {
+        if let Some(hlc) = grave_before {
+            rows.batch.tombstones.insert((hlc, path.clone()), false);
+        }
+        if let Some(hlc) = grave_after {
+            rows.batch.tombstones.insert((hlc, path.clone()), true);
+        }
+    }
+    counters.tombstones =
+        counters.tombstones + u64::from(grave_after.is_some()) - u64::from(grave_before.is_some());
+    counters.records += u64::from(!share_before.stored);
+    counters.conflicts =
+        counters.conflicts + u64::from(document.versions().len() > 1) - u64::from(siblings_before > 1);
+
+    if record.sequence != 0 {
+        rows.batch.feed.insert(record.sequence, None);
+    }
+    counters.sequence += 1;
+    record.sequence = counters.sequence;
+    rows.batch.feed.insert(record.sequence, Some(path.clone()));
+
+    record.document = document;
+    let share_after = Share::of(path, Some(&record));
+    rows.batch.records.insert(path.clone(), Some(record));
+    count_values(counters, share_before, share_after);
+    digest::update(rows, path, share_before, share_after)
+}
+
+/// Removes a record with all its rows: its last version went in a digest session, or its tombstone is collected.
+pub(crate) fn remove<V: View>(
+    rows: &mut Overlay<'_, V>,
+    counters: &mut Counters,
+    path: &Path,
+    before: Option<Record>,
+) -> Result<(), V::Error> {
+    let Some(record) = before else { return Ok(()) };
+    let share_before = Share::of(path, Some(&record));
+    for version in record.document.versions() {
+        rows.batch.log.insert(version.dot, None);
+    }
+    for (hlc, dot) in rows.oldest_history(path, usize::MAX)? {
+        rows.batch.history.insert((path.clone(), hlc, dot), None);
+        counters.history -= 1;
+    }
+    if let Some(hlc) = grave(&record.document) {
+        rows.batch.tombstones.insert((hlc, path.clone()), false);
+        counters.tombstones -= 1;
+    }
+    counters.records -= 1;
+    counters.conflicts -= u64::from(record.document.versions().len() > 1);
+    rows.batch.feed.insert(record.sequence, None);
+    counters.sequence_floor = counters.sequence_floor.max(record.sequence);
+    rows.batch.records.insert(path.clone(), None);
+    let share_after = Share::of(path, None);
+    count_values(counters, share_before, share_after);
+    digest::update(rows, path, share_before, share_after)
+}
+
+fn count_values(counters: &mut Counters, before: Share, after: Share) {
+    counters.values -= before.summary;
+    counters.values += after.summary;
+}
+
+/// Keeps the newest `versions_max` history rows of a path.
+fn trim_history<V: View>(
+    rows: &mut Overlay<'_, V>,
+    counters: &mut Counters,
+    path: &Path,
+    record: &mut Record,
+    versions_max: u32,
+) -> Result<(), V::Error> {
+    let surplus = record.history.saturating_sub(versions_max);
+    if surplus == 0 {
+        return Ok(());
+    }
+    for (hlc, dot) in rows.oldest_history(path, surplus as usize)? {
+        rows.batch.history.insert((path.clone(), hlc, dot), None);
+        record.history -= 1;
+        counters.history -= 1;
+    }
+    Ok(())
+}

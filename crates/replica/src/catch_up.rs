@@ -1,0 +1,150 @@
+//! Serving a catch-up: the log index of a snapshot, read in order, in chunks, as credit allows.
+//!
+//! The difference `M = F_snapshot \ F_peer` is fixed by the snapshot. Each document with a version in `M` is sent
+//! once, whole. Dots of `M` without a live version ("void") are claimed only at the very end: until every successor
+//! has arrived, such a claim would stand for a value nobody there has.
+//!
+//! This is a reader: it never waits for the replica and the replica never waits for it.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use rejoin_causal::{Dot, Epoch, Floor, Frontier, IntervalSet, NodeId};
+
+use crate::message::{Entry, Message};
+use crate::path::Path;
+use crate::view::View;
+
+/// Log rows read at a time: a page of dots is 16 KiB at most, and amortises the cost of a range read.
+const LOG_ROWS_PER_READ: usize = 256;
+
+/// What a catch-up can do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CatchUpStep {
+    /// Send this.
+    Send(Message),
+    /// Wait for credit.
+    Wait,
+    /// All is sent; `claims` is the difference, `documents` how many were sent.
+    Done {
+        /// The difference.
+        claims: Frontier,
+        /// Documents sent.
+        documents: u64,
+    },
+}
+
+/// One catch-up being served.
+#[derive(Debug)]
+pub struct CatchUp<V> {
+    snapshot: V,
+    missing: Frontier,
+    floor: Floor,
+    /// Runs of `missing` not read yet, in (node, epoch, seq) order.
+    runs: VecDeque<(NodeId, Epoch, u64, u64)>,
+    /// Log rows read and not sent yet.
+    rows: VecDeque<(Dot, Path)>,
+    chunk_bytes_max: usize,
+    credit_bytes: u64,
+    documents: u64,
+    said_caught_up: bool,
+}
+
+impl<V: View> CatchUp<V> {
+    /// A catch-up from `snapshot` for a peer known to have `known`.
+    pub fn new(
+        snapshot: V,
+        known: &Frontier,
+        chunk_bytes_max: usize,
+        credit_bytes: u64,
+    ) -> Result<CatchUp<V>, V::Error> {
+        let missing = snapshot.frontier()?.difference(known);
+        let floor = snapshot.floor()?;
+        let runs = missing
+            .rows()
+            .flat_map(|(node, epoch, set): (_, _, &IntervalSet)| {
+                set.ranges().iter().map(move |&(first, last)| (node, epoch, first, last))
+            })
+            .collect();
+        Ok(CatchUp {
+            snapshot,
+            missing,
+            floor,
+            runs,
+            rows: VecDeque::new(),
+            chunk_bytes_max,
+            credit_bytes,
+            documents: 0,
+            said_caught_up: false,
+        })
+    }
+
+    /// The peer has committed `bytes` of chunks.
+    pub fn grant(&mut self, bytes: u64) {
+        self.credit_bytes = self.credit_bytes.saturating_add(bytes);
+    }
+
+    /// How many dots the peer lacks.
+    pub fn missing(&self) -> &Frontier {
+        &self.missing
+    }
+
+    /// The next thing to do. Reads at most about one chunk.
+    pub fn step(&mut self) -> Result<CatchUpStep, V::Error> {
+        if self.said_caught_up {
+            return Ok(CatchUpStep::Done { claims: self.missing.clone(), documents: self.documents });
+        }
+        if self.credit_bytes == 0 {
+            return Ok(CatchUpStep::Wait);
+        }
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        while bytes < self.chunk_bytes_max {
+            let Some((dot, path)) = self.next_row()? else { break };
+            let Some(record) = self.snapshot.record(&path)? else { continue };
+            // A document with several versions in the difference goes out with the first of them.
+            let first = record.document.versions().iter().map(|version| version.dot);
+            if first.filter(|dot| self.missing.contains(*dot)).min() != Some(dot) {
+                continue;
+            }
+            bytes += weight(&path, &record.document);
+            entries.push(Entry { path, document: record.document, superseded: Vec::new() });
+        }
+        if entries.is_empty() {
+            self.said_caught_up = true;
+            let (claims, floor) = (self.missing.clone(), self.floor.clone());
+            return Ok(CatchUpStep::Send(Message::CaughtUp { claims, floor }));
+        }
+        self.documents += entries.len() as u64;
+        self.credit_bytes = self.credit_bytes.saturating_sub(chunk_cost(&entries));
+        Ok(CatchUpStep::Send(Message::Chunk(entries)))
+    }
+
+    fn next_row(&mut self) -> Result<Option<(Dot, Path)>, V::Error> {
+        loop {
+            if let Some(row) = self.rows.pop_front() {
+                return Ok(Some(row));
+            }
+            let Some((node, epoch, first, last)) = self.runs.pop_front() else { return Ok(None) };
+            let rows = self.snapshot.log(node, epoch, first, last, LOG_ROWS_PER_READ)?;
+            if rows.len() == LOG_ROWS_PER_READ
+                && let Some((seq, _)) = rows.last()
+                && *seq < last
+            {
+                self.runs.push_front((node, epoch, seq + 1, last));
+            }
+            self.rows.extend(rows.into_iter().map(|(seq, path)| (Dot { node, epoch, seq }, path)));
+        }
+    }
+}
+
+/// Bytes of an entry, about.
+pub(crate) fn weight(path: &Path, document: &crate::Document) -> usize {
+    let versions = document.versions().iter();
+    path.as_str().len() + versions.map(|version| 24 + version.body.weight()).sum::<usize>()
+}
+
+/// What a chunk costs of the receiver's credit; both sides count alike.
+pub(crate) fn chunk_cost(entries: &[Entry]) -> u64 {
+    entries.iter().map(|entry| weight(&entry.path, &entry.document) as u64).sum()
+}

@@ -1,0 +1,70 @@
+//! Every bound of a replica: name, unit, default, reason.
+
+/// The largest JSON value that a link accepts, in bytes: 16 MiB. Client limits are lower and may differ between
+/// nodes; links accept up to this, so that nodes with different limits still converge.
+pub const VALUE_BYTES_PROTOCOL_MAX: usize = 16 * 1024 * 1024;
+
+/// The deepest JSON value that a link accepts: the deepest that any node can parse.
+pub const VALUE_DEPTH_PROTOCOL_MAX: usize = crate::json::JSON_DEPTH_MAX;
+
+/// Settings of a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Superseded versions kept per path. Default 10, as the first server of this kind had.
+    pub versions_max: u32,
+    /// The largest value that a client may write, in bytes. Default 1 MiB: a document is the unit of transfer, so
+    /// larger ones make every change of them expensive.
+    pub value_bytes_max: usize,
+    /// The deepest value that a client may write. Default 64: far beyond real data, far below any stack.
+    pub value_depth_max: usize,
+    /// Time between anti-entropy rounds, in milliseconds, jittered by a tenth; `None`: never. Default 60 s.
+    pub anti_entropy_interval_ms: Option<u64>,
+    /// How long a deleted path is remembered before its tombstone is collected, in milliseconds. Default 7 days:
+    /// longer than most nodes are away; those away longer meet the fence.
+    pub tombstone_retention_ms: u64,
+    /// How far ahead of the local clock a peer's stamp may be, in milliseconds. Default 60 s: beyond any clock
+    /// kept by NTP. What is further ahead waits in quarantine.
+    pub clock_skew_max_ms: u64,
+    /// Documents held in quarantine. Default 10,000; those beyond it are left to a later catch-up.
+    pub quarantine_entries_max: usize,
+    /// Bytes waiting in one link's send queue beyond which live pushes turn into catch-up. Default 4 MiB.
+    pub push_queue_bytes_max: u64,
+    /// Bytes in one push or catch-up frame, unless one document is larger. Default 256 KiB: a few milliseconds of
+    /// the receiver's time.
+    pub chunk_bytes_max: usize,
+    /// Bytes of catch-up that may be on their way uncommitted. Default 1 MiB: four chunks keep a link busy.
+    pub credit_bytes: u64,
+    /// Documents that a digest session may remove before it must ask: it stops when it would remove more than
+    /// this and more than `removals_share_percent` of the store. Default 1,000.
+    pub removals_max: u64,
+    /// See `removals_max`. Default 5 %.
+    pub removals_share_percent: u64,
+    /// The operator allows digest sessions to remove any number of documents. Default false.
+    pub removals_allowed: bool,
+    /// Tombstones collected in one commit. Default 256: a collection must not delay writers.
+    pub collect_batch_max: usize,
+    /// Time between looks for tombstones to collect, in milliseconds. Default 60 s.
+    pub collect_interval_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            versions_max: 10,
+            value_bytes_max: 1024 * 1024,
+            value_depth_max: 64,
+            anti_entropy_interval_ms: Some(60_000),
+            tombstone_retention_ms: 7 * 24 * 3_600_000,
+            clock_skew_max_ms: 60_000,
+            quarantine_entries_max: 10_000,
+            push_queue_bytes_max: 4 * 1024 * 1024,
+            chunk_bytes_max: 256 * 1024,
+            credit_bytes: 1024 * 1024,
+            removals_max: 1_000,
+            removals_share_percent: 5,
+            removals_allowed: false,
+            collect_batch_max: 256,
+            collect_interval_ms: 60_000,
+        }
+    }
+}

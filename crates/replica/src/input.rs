@@ -1,0 +1,129 @@
+//! Everything that can happen to a replica.
+
+use alloc::vec::Vec;
+
+use rejoin_causal::{Dot, Epoch, Frontier, NodeId};
+
+use crate::json::Json;
+use crate::message::Message;
+use crate::path::Path;
+
+/// What the clocks of the shell say. A replica has none of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Now {
+    /// Unix milliseconds; may step either way.
+    pub wall_ms: u64,
+    /// Milliseconds of a clock that never goes back; for timers.
+    pub steady_ms: u64,
+}
+
+/// A request that waits for an answer; chosen by the shell, returned with the effect that answers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// One live connection; chosen by the shell, never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LinkId(pub u64);
+
+/// What a client does to a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Write a value. Under merge-fields, unmentioned fields stay.
+    Put(Json),
+    /// Write a value. Under merge-fields, unmentioned fields are removed.
+    Replace(Json),
+    /// Apply a JSON merge patch (RFC 7396) to the visible value.
+    Patch(Json),
+    /// Delete.
+    Delete,
+}
+
+/// What must hold on this node for a write to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Condition {
+    /// Nothing.
+    #[default]
+    Always,
+    /// No value is visible (`If-None-Match: *`).
+    Absent,
+    /// A value is visible (`If-Match: *`).
+    Present,
+    /// The document's entity tag is one of these (`If-Match`).
+    Matches(Vec<[u8; 16]>),
+    /// The document's entity tag is none of these (`If-None-Match`).
+    NoneOf(Vec<[u8; 16]>),
+}
+
+/// Which of the live versions a write replaces.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Observed {
+    /// All that this replica has.
+    #[default]
+    All,
+    /// Those that the client read; others stay as siblings.
+    These(Vec<Dot>),
+}
+
+/// One write by a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Where.
+    pub path: Path,
+    /// What.
+    pub change: Change,
+    /// Only if.
+    pub condition: Condition,
+    /// Over which versions.
+    pub observed: Observed,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A client writes.
+    Write(RequestId, Write),
+    /// A link is up and its peer has proved who it is.
+    LinkUp {
+        /// The link.
+        link: LinkId,
+        /// Who is at the other end.
+        peer: NodeId,
+        /// That process's epoch.
+        epoch: Epoch,
+        /// Whether this side dialed: the dialing side opens the first exchange.
+        dialed: bool,
+    },
+    /// A link is gone.
+    LinkDown(LinkId),
+    /// A message came in.
+    Message(LinkId, Message),
+    /// Bytes of frames that the replica sent have left the link's queue.
+    Sent(LinkId, u64),
+    /// The catch-up that an [`crate::Effect::Serve`] started has sent its last message.
+    Served {
+        /// To whom.
+        link: LinkId,
+        /// What it claimed: the difference it was made of.
+        claims: Frontier,
+        /// Documents sent.
+        documents: u64,
+    },
+    /// Run an anti-entropy round on every link now.
+    AntiEntropy(RequestId),
+    /// Tell how things are.
+    Status(RequestId),
+    /// A peer showed our own identity in another process.
+    CloneSeen {
+        /// That process's epoch.
+        epoch: Epoch,
+    },
+    /// The shell has made a new identity durable, as [`crate::Effect::Renew`] asked.
+    Renewed {
+        /// The new id.
+        node: NodeId,
+        /// Its epoch.
+        epoch: Epoch,
+    },
+    /// Time has passed; see [`crate::Replica::deadline`].
+    Tick,
+}

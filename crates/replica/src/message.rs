@@ -1,0 +1,155 @@
+//! What replicas say to each other. docs/protocol.md tells the conversation; [`crate::codec`] has the bytes.
+
+use alloc::vec::Vec;
+
+use rejoin_causal::{Dot, Floor, Frontier, NodeId};
+
+use crate::body::Document;
+use crate::path::Path;
+use crate::view::Summary;
+
+/// A document on its way, with the dots that its receiver may claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where.
+    pub path: Path,
+    /// The whole current state: merging it is all a receiver needs to do.
+    pub document: Document,
+    /// Dots that the state supersedes and that were new in the same commit. The dots of the live versions are
+    /// claimed as well and are not repeated here.
+    pub superseded: Vec<Dot>,
+}
+
+impl Entry {
+    /// Every dot that a receiver has applied once it has merged the document.
+    pub fn claims(&self) -> impl Iterator<Item = Dot> + '_ {
+        self.document.versions().iter().map(|version| version.dot).chain(self.superseded.iter().copied())
+    }
+}
+
+/// The state of a path in a digest session; `None` when the sender has no document there.
+pub type PathState = (Path, Option<Document>);
+
+/// A run of paths by storage key, `lower..upper`, with its digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// First key in the run.
+    pub lower: Vec<u8>,
+    /// First key after the run; `None`: to the end.
+    pub upper: Option<Vec<u8>>,
+    /// The sender's digest of it.
+    pub summary: Summary,
+}
+
+/// A short run of paths, listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// First key in the run.
+    pub lower: Vec<u8>,
+    /// First key after the run; `None`: to the end.
+    pub upper: Option<Vec<u8>>,
+    /// The sender's documents with a value, each with half of its fingerprint.
+    pub items: Vec<(Path, u64)>,
+}
+
+/// One message. Either side may send any of them at any time; what makes no sense closes the link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Opens an exchange of frontiers: "this is all I have, in 40 bytes".
+    Probe {
+        /// Digest of the sender's frontier.
+        frontier: [u8; 16],
+        /// Digest of the sender's documents.
+        values: Summary,
+    },
+    /// Answers a probe: frontiers and documents are equal.
+    Same,
+    /// Answers a probe: frontiers are equal and documents are not. A digest session follows.
+    Differ,
+    /// Answers a probe: frontiers differ. One digest per node, over its epochs.
+    Nodes(Vec<(NodeId, [u8; 8])>),
+    /// The asking side's rows of the nodes whose digests differ.
+    Ask {
+        /// Those nodes, with or without rows.
+        nodes: Vec<NodeId>,
+        /// What the sender has of them.
+        rows: Frontier,
+        /// How many documents the sender has: one without any has nothing to resurrect and needs no fence.
+        documents: u64,
+    },
+    /// The answering side's rows of the same nodes.
+    Answer {
+        /// What the sender has of them.
+        rows: Frontier,
+        /// As in `Ask`.
+        documents: u64,
+    },
+    /// Live push: the documents of a commit.
+    Push(Vec<Entry>),
+    /// Catch-up: documents from a snapshot, in log order. Costs credit.
+    Chunk(Vec<Entry>),
+    /// The end of a catch-up: every dot of the difference, those without a live version included.
+    CaughtUp {
+        /// What the receiver now has.
+        claims: Frontier,
+        /// The sender's collection floor.
+        floor: Floor,
+    },
+    /// The receiver of chunks has committed that many bytes of them.
+    Credit(u64),
+    /// Opens a digest session.
+    AuditOpen {
+        /// The sender's frontier, of the snapshot that the session reads.
+        frontier: Frontier,
+    },
+    /// Accepts it.
+    AuditAccept {
+        /// The accepting side's frontier, of its own snapshot.
+        frontier: Frontier,
+    },
+    /// Ranges to compare.
+    Compare(Vec<Range>),
+    /// Where they differ: longer ranges cut up, shorter ones listed.
+    Differences {
+        /// Digests of parts of unequal ranges.
+        splits: Vec<Range>,
+        /// Unequal ranges short enough to list.
+        leaves: Vec<Leaf>,
+    },
+    /// The opener's state of paths that differ; the other side answers with its own.
+    Exchange(Vec<PathState>),
+    /// The other side's state of those paths.
+    Exchanged {
+        /// The states.
+        states: Vec<PathState>,
+        /// Whether these were the last of the paths asked for.
+        last: bool,
+    },
+    /// The digest session is over, on both sides once both have said so.
+    AuditDone,
+}
+
+impl Message {
+    /// The message's name in logs and traces.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Message::Probe { .. } => "probe",
+            Message::Same => "same",
+            Message::Differ => "differ",
+            Message::Nodes(_) => "nodes",
+            Message::Ask { .. } => "ask",
+            Message::Answer { .. } => "answer",
+            Message::Push(_) => "push",
+            Message::Chunk(_) => "chunk",
+            Message::CaughtUp { .. } => "caught-up",
+            Message::Credit(_) => "credit",
+            Message::AuditOpen { .. } => "audit-open",
+            Message::AuditAccept { .. } => "audit-accept",
+            Message::Compare(_) => "compare",
+            Message::Differences { .. } => "differences",
+            Message::Exchange(_) => "exchange",
+            Message::Exchanged { .. } => "exchanged",
+            Message::AuditDone => "audit-done",
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Documents with stamps far in the future: held, never merged early, never claimed, never dropped for good.
+//!
+//! A stamp far ahead would win every conflict and drag every clock. A held document is not in the frontier, so
+//! whatever becomes of this memory, a later catch-up brings it again.
+
+use alloc::vec::Vec;
+
+use rejoin_causal::Frontier;
+
+use crate::message::Entry;
+
+/// Held documents, bounded by number.
+#[derive(Debug, Default)]
+pub(crate) struct Quarantine {
+    held: Vec<(u64, Entry)>,
+}
+
+impl Quarantine {
+    /// How far the newest stamp not yet applied is ahead of `wall_ms`, in milliseconds.
+    pub(crate) fn lead_ms(entry: &Entry, applied: &Frontier, wall_ms: u64) -> u64 {
+        let fresh = entry.document.versions().iter().filter(|version| !applied.contains(version.dot));
+        fresh.map(|version| version.hlc.unix_ms().saturating_sub(wall_ms)).max().unwrap_or(0)
+    }
+
+    /// Holds a document until the wall clock reads `release_ms`; false when there is no room.
+    pub(crate) fn hold(&mut self, entry: Entry, release_ms: u64, entries_max: usize) -> bool {
+        // The same state over another link, or again after a reconnect, takes no second place.
+        if self.held.iter().any(|(_, held)| *held == entry) {
+            return true;
+        }
+        let room = self.held.len() < entries_max;
+        if room {
+            self.held.push((release_ms, entry));
+        }
+        room
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// When the wall clock must read for the next release.
+    pub(crate) fn next_release_ms(&self) -> Option<u64> {
+        self.held.iter().map(|(release_ms, _)| *release_ms).min()
+    }
+
+    /// The documents whose time has come.
+    pub(crate) fn release(&mut self, wall_ms: u64) -> Vec<Entry> {
+        let (due, held) = core::mem::take(&mut self.held).into_iter().partition(|(at, _)| *at <= wall_ms);
+        self.held = held;
+        let due: Vec<(u64, Entry)> = due;
+        due.into_iter().map(|(_, entry)| entry).collect()
+    }
+}

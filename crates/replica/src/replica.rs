@@ -1,0 +1,433 @@
+//! One replica as a state machine: inputs and time in, a batch to commit and sealed effects out.
+//!
+//! It owns the frontier, the clock and the sessions. It never performs I/O, never reads a clock, and never releases
+//! an effect: [`Effects::commit`] does, once the batch is durable. See docs/protocol.md for the conversation that
+//! its sessions hold, and docs/consistency.md for what follows from the merge.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use rejoin_causal::{Dot, Epoch, Floor, Frontier, HlcClock, Lost, NodeId};
+
+use crate::apply;
+use crate::batch::Overlay;
+use crate::body::Document;
+use crate::codec;
+use crate::config::Config;
+use crate::effect::{Alarm, Effect, Effects, LinkStatus, RoundReport, Status};
+use crate::input::{Input, LinkId, Now, RequestId};
+use crate::message::{Entry, Message};
+use crate::path::Path;
+use crate::policy::Policy;
+use crate::quarantine::Quarantine;
+use crate::random::Random;
+use crate::session::Link;
+use crate::view::{Counters, View};
+
+/// Who a replica is and where it starts from.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Its node.
+    pub node: NodeId,
+    /// Its epoch: new at every start and already durable.
+    pub epoch: Epoch,
+    /// Seed of its jitter.
+    pub seed: u64,
+    /// Bounds.
+    pub config: Config,
+    /// Strategies by path.
+    pub policy: Arc<Policy>,
+}
+
+/// One durable copy and the logic that keeps it in step with others.
+#[derive(Debug)]
+pub struct Replica {
+    pub(crate) node: NodeId,
+    pub(crate) epoch: Epoch,
+    /// The last `seq` minted in this epoch.
+    pub(crate) seq: u64,
+    pub(crate) config: Config,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) clock: HlcClock,
+    pub(crate) frontier: Frontier,
+    pub(crate) floor: Floor,
+    pub(crate) counters: Counters,
+    pub(crate) links: BTreeMap<LinkId, Link>,
+    pub(crate) quarantine: Quarantine,
+    /// Peers whose digest session was stopped for removing too much.
+    pub(crate) halted: BTreeSet<NodeId>,
+    pub(crate) rounds: Vec<RunningRound>,
+    pub(crate) last_round: Option<(u64, u64)>,
+    pub(crate) skew_max_ms: u64,
+    pub(crate) next_anti_entropy_ms: Option<u64>,
+    pub(crate) next_collect_ms: u64,
+    pub(crate) collect_after: Option<(rejoin_causal::Hlc, Path)>,
+    pub(crate) random: Random,
+}
+
+/// An anti-entropy request that waits for its links.
+#[derive(Debug)]
+pub(crate) struct RunningRound {
+    pub(crate) request: RequestId,
+    pub(crate) waiting: BTreeSet<LinkId>,
+    pub(crate) report: RoundReport,
+}
+
+/// One group of inputs in the making: rows to write and effects to release after them.
+pub(crate) struct Group<'a, V> {
+    pub(crate) rows: Overlay<'a, V>,
+    pub(crate) effects: Vec<Effect>,
+    /// Dots that became known, by path, with the link they came over.
+    pub(crate) fresh: BTreeMap<Path, Vec<(Dot, Option<LinkId>)>>,
+    /// Frontier rows that grew.
+    pub(crate) grown: BTreeSet<(NodeId, Epoch)>,
+    pub(crate) now: Now,
+}
+
+impl<V> Group<'_, V> {
+    pub(crate) fn send(&mut self, link: LinkId, link_state: &mut Link, message: &Message) {
+        self.send_frame(link, link_state, Bytes::from(codec::encode(message)));
+    }
+
+    fn send_frame(&mut self, link: LinkId, link_state: &mut Link, frame: Bytes) {
+        link_state.queued_bytes = link_state.queued_bytes.saturating_add(frame.len() as u64);
+        self.effects.push(Effect::Send(link, frame));
+    }
+}
+
+impl Replica {
+    /// A replica that goes on from the committed state in `view`.
+    pub fn open<V: View>(start: Start, now: Now, view: &V) -> Result<Replica, V::Error> {
+        let counters = view.counters()?;
+        let mut random = Random::new(start.seed);
+        let next_anti_entropy_ms =
+            start.config.anti_entropy_interval_ms.map(|interval| now.steady_ms + random.jitter(interval));
+        Ok(Replica {
+            node: start.node,
+            epoch: start.epoch,
+            seq: 0,
+            next_collect_ms: now.steady_ms + random.jitter(start.config.collect_interval_ms),
+            config: start.config,
+            policy: start.policy,
+            clock: HlcClock::resume(counters.hlc),
+            frontier: view.frontier()?,
+            floor: view.floor()?,
+            counters,
+            links: BTreeMap::new(),
+            quarantine: Quarantine::default(),
+            halted: BTreeSet::new(),
+            rounds: Vec::new(),
+            last_round: None,
+            skew_max_ms: 0,
+            next_anti_entropy_ms,
+            collect_after: None,
+            random,
+        })
+    }
+
+    /// Handles a group of inputs over the committed state in `view`; later inputs read what earlier ones write.
+    ///
+    /// The effects must be committed before the next group. After an error (a failed read) or a failed commit this
+    /// replica is ahead of its store and must be opened anew.
+    pub fn handle<V: View>(
+        &mut self,
+        inputs: impl IntoIterator<Item = Input>,
+        now: Now,
+        view: &V,
+    ) -> Result<Effects, V::Error> {
+        let mut group = Group {
+            rows: Overlay::new(view),
+            effects: Vec::new(),
+            fresh: BTreeMap::new(),
+            grown: BTreeSet::new(),
+            now,
+        };
+        let sequence_before = self.counters.sequence;
+        let counters_before = self.counters;
+        for input in inputs {
+            self.handle_one(&mut group, input)?;
+        }
+        self.push(&mut group)?;
+        for (node, epoch) in &group.grown {
+            if let Some(set) = self.frontier.row(*node, *epoch) {
+                group.rows.batch.frontier.insert((*node, *epoch), set.clone());
+            }
+        }
+        self.counters.hlc = self.clock.last();
+        if self.counters != counters_before {
+            group.rows.batch.counters = Some(self.counters);
+        }
+        if self.counters.sequence != sequence_before {
+            group.effects.push(Effect::Committed(self.counters.sequence));
+        }
+        Ok(Effects { batch: group.rows.batch, sealed: group.effects })
+    }
+
+    /// When [`Input::Tick`] is next due, on the steady clock.
+    pub fn deadline(&self, now: Now) -> u64 {
+        let release = self.quarantine.next_release_ms();
+        let reach_ms = now.wall_ms + self.config.clock_skew_max_ms;
+        let release = release.map(|wall_ms| now.steady_ms + wall_ms.saturating_sub(reach_ms));
+        [self.next_anti_entropy_ms, Some(self.next_collect_ms), release]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(u64::MAX)
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// Every dot applied, uncommitted ones of the last group included.
+    pub fn frontier(&self) -> &Frontier {
+        &self.frontier
+    }
+
+    /// The collection floor.
+    pub fn floor(&self) -> &Floor {
+        &self.floor
+    }
+
+    /// Sums over the store.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Whether no exchange, catch-up or digest session is going on on any link.
+    pub fn is_quiet(&self) -> bool {
+        self.links.values().all(|link| link.is_quiet() && link.lag.is_empty())
+    }
+
+    fn handle_one<V: View>(&mut self, group: &mut Group<'_, V>, input: Input) -> Result<(), V::Error> {
+        match input {
+            Input::Write(request, write) => {
+                let answer = self.write(group, write)?;
+                group.effects.push(Effect::Reply(request, answer.map(Box::new).map_err(Box::new)));
+            }
+            Input::LinkUp { link, peer, epoch, dialed } => self.link_up(group, link, peer, epoch, dialed),
+            Input::LinkDown(link) => self.link_down(group, link),
+            Input::Message(link, message) => self.message(group, link, message)?,
+            Input::Sent(link, bytes) => self.sent(group, link, bytes),
+            Input::Served { link, claims, documents } => self.served(group, link, &claims, documents),
+            Input::AntiEntropy(request) => self.anti_entropy(group, Some(request)),
+            Input::Status(request) => {
+                let status = Box::new(self.status());
+                group.effects.push(Effect::Status(request, status));
+            }
+            Input::CloneSeen { epoch } => self.clone_seen(group, epoch),
+            Input::Renewed { node, epoch } => {
+                self.node = node;
+                self.epoch = epoch;
+                self.seq = 0;
+            }
+            Input::Tick => self.tick(group)?,
+        }
+        Ok(())
+    }
+
+    fn tick<V: View>(&mut self, group: &mut Group<'_, V>) -> Result<(), V::Error> {
+        for entry in self.quarantine.release(group.now.wall_ms + self.config.clock_skew_max_ms) {
+            self.absorb(group, entry, None)?;
+        }
+        if self.next_anti_entropy_ms.is_some_and(|due| due <= group.now.steady_ms) {
+            self.anti_entropy(group, None);
+            let interval = self.config.anti_entropy_interval_ms;
+            self.next_anti_entropy_ms = interval.map(|ms| group.now.steady_ms + self.random.jitter(ms));
+        }
+        if self.next_collect_ms <= group.now.steady_ms {
+            self.next_collect_ms = group.now.steady_ms + self.random.jitter(self.config.collect_interval_ms);
+            self.collect(group)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that `dot` at `path` is applied; remembers to pass it on when that is new.
+    pub(crate) fn applied<V>(
+        &mut self,
+        group: &mut Group<'_, V>,
+        path: &Path,
+        dot: Dot,
+        source: Option<LinkId>,
+    ) {
+        if self.frontier.insert(dot) {
+            group.grown.insert((dot.node, dot.epoch));
+            group.fresh.entry(path.clone()).or_default().push((dot, source));
+        }
+    }
+
+    /// Merges a document that came from a peer, and takes its dots as applied.
+    pub(crate) fn absorb<V: View>(
+        &mut self,
+        group: &mut Group<'_, V>,
+        entry: Entry,
+        source: Option<LinkId>,
+    ) -> Result<(), V::Error> {
+        let claims: Vec<Dot> = entry.claims().collect();
+        // A document whose every dot is known changes nothing: most duplicates end here, without a read.
+        if claims.iter().all(|dot| self.frontier.contains(*dot)) {
+            return Ok(());
+        }
+        self.merge(group, &entry.path, entry.document, None)?;
+        for dot in claims {
+            self.applied(group, &entry.path, dot, source);
+        }
+        Ok(())
+    }
+
+    /// Merges `incoming` at `path` and writes the outcome.
+    pub(crate) fn merge<V: View>(
+        &mut self,
+        group: &mut Group<'_, V>,
+        path: &Path,
+        incoming: Document,
+        senders: Option<&Frontier>,
+    ) -> Result<Moved, V::Error> {
+        for version in incoming.versions() {
+            self.clock.observe(version.hlc);
+        }
+        let before = group.rows.record(path)?;
+        let local = before.as_ref().map_or_else(Document::new, |record| record.document.clone());
+        let merged = local.merge(incoming, &self.frontier, senders);
+        let fenced = merged.removed.iter().filter(|gone| gone.why == Lost::Fenced).count() as u64;
+        let moved = Moved { added: merged.added.len() as u64, removed: merged.removed.len() as u64, fenced };
+        let versions_max = self.config.versions_max;
+        apply::write(&mut group.rows, &mut self.counters, path, before, merged, versions_max)?;
+        Ok(moved)
+    }
+
+    /// Live push: one frame per link with the documents of this group and the dots it added, less what that peer
+    /// is known to have. A full queue turns the push into lag, which a later catch-up drains.
+    fn push<V: View>(&mut self, group: &mut Group<'_, V>) -> Result<(), V::Error> {
+        let fresh = core::mem::take(&mut group.fresh);
+        if fresh.is_empty() || !self.links.values().any(|link| link.session.pushes()) {
+            return Ok(());
+        }
+        let mut documents: BTreeMap<&Path, Document> = BTreeMap::new();
+        for path in fresh.keys() {
+            if let Some(record) = group.rows.record(path)? {
+                documents.insert(path, record.document);
+            }
+        }
+        // Most links get the same documents: encode once and share the bytes.
+        let mut encoded: Vec<(Vec<Entry>, Vec<Bytes>)> = Vec::new();
+        for (id, link) in self.links.iter_mut().filter(|(_, link)| link.session.pushes()) {
+            let mut entries = Vec::new();
+            let mut unsendable = Frontier::new();
+            for (path, dots) in &fresh {
+                let news = dots.iter().filter(|(dot, source)| {
+                    let own = dot.node == link.peer && dot.epoch == link.peer_epoch;
+                    *source != Some(*id) && !own
+                });
+                let news: Vec<Dot> = news.map(|(dot, _)| *dot).collect();
+                if news.is_empty() {
+                    continue;
+                }
+                let Some(document) = documents.get(path) else {
+                    // Without a document there is nothing that covers the dots; a catch-up claims them.
+                    unsendable.union_with(&news.into_iter().collect());
+                    continue;
+                };
+                let live = |dot: &Dot| document.version(*dot).is_some();
+                let superseded = news.into_iter().filter(|dot| !live(dot)).collect();
+                entries.push(Entry { path: path.clone(), document: document.clone(), superseded });
+            }
+            link.lag.union_with(&unsendable);
+            if entries.is_empty() {
+                continue;
+            }
+            let at = match encoded.iter().position(|(known, _)| *known == entries) {
+                Some(at) => at,
+                None => {
+                    let frames = frames(&entries, self.config.chunk_bytes_max);
+                    encoded.push((entries, frames));
+                    encoded.len() - 1
+                }
+            };
+            let (entries, frames) = &encoded[at];
+            let bytes: u64 = frames.iter().map(|frame| frame.len() as u64).sum();
+            let full = link.queued_bytes > 0 && link.queued_bytes + bytes > self.config.push_queue_bytes_max;
+            if full {
+                link.lag.union_with(&entries.iter().flat_map(Entry::claims).collect());
+            } else {
+                for frame in frames {
+                    group.send_frame(*id, link, frame.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes a link because its peer said what no replica says.
+    pub(crate) fn violation<V>(&mut self, group: &mut Group<'_, V>, link: LinkId, why: &str) {
+        self.close(group, link, format!("protocol violation: {why}"));
+    }
+
+    pub(crate) fn close<V>(&mut self, group: &mut Group<'_, V>, link: LinkId, why: String) {
+        group.effects.push(Effect::Close(link, why));
+        self.link_down(group, link);
+    }
+
+    pub(crate) fn clone_seen<V>(&mut self, group: &mut Group<'_, V>, epoch: Epoch) {
+        // The older process keeps the identity's dots apart by epoch, but two writers under one id would still
+        // hide each other's writes to a path: whoever sees a newer one gives way.
+        if epoch > self.epoch {
+            group.effects.push(Effect::Alarm(Alarm::Clone { epoch }));
+            group.effects.push(Effect::Renew);
+        }
+    }
+
+    fn status(&self) -> Status {
+        let link = |(id, link): (&LinkId, &Link)| LinkStatus {
+            link: *id,
+            peer: link.peer,
+            session: link.session.name(),
+            caught_up: link.caught_up,
+            ahead: link.lag.len() + link.serving,
+            behind: link.behind,
+            queued_bytes: link.queued_bytes,
+        };
+        Status {
+            node: self.node,
+            epoch: self.epoch,
+            frontier: self.frontier.clone(),
+            counters: self.counters,
+            floor: self.floor.clone(),
+            links: self.links.iter().map(link).collect(),
+            quarantined: self.quarantine.len() as u64,
+            skew_max_ms: self.skew_max_ms,
+            last_round: self.last_round,
+        }
+    }
+}
+
+/// How many versions a merge moved.
+pub(crate) struct Moved {
+    pub(crate) added: u64,
+    pub(crate) removed: u64,
+    /// Of the removed ones, those that the peer's frontier removed.
+    pub(crate) fenced: u64,
+}
+
+/// The push frames of some documents: one, unless they are more than a frame should hold.
+fn frames(entries: &[Entry], chunk_bytes_max: usize) -> Vec<Bytes> {
+    let mut frames = Vec::new();
+    let mut from = 0;
+    let mut bytes = 0;
+    for (at, entry) in entries.iter().enumerate() {
+        let weight = crate::catch_up::weight(&entry.path, &entry.document);
+        if bytes > 0 && bytes + weight > chunk_bytes_max {
+            frames.push(Bytes::from(codec::encode(&Message::Push(entries[from..at].to_vec()))));
+            (from, bytes) = (at, 0);
+        }
+        bytes += weight;
+    }
+    frames.push(Bytes::from(codec::encode(&Message::Push(entries[from..].to_vec()))));
+    frames
+}

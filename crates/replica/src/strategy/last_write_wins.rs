@@ -1,0 +1,11 @@
+//! The newest write wins; a tombstone competes like any other version.
+//!
+//! Causality comes first: a write that saw another has already replaced it, whatever the clocks say. Stamps only
+//! order writes that did not see each other.
+
+use crate::body::Version;
+
+/// The version with the greatest (stamp, dot).
+pub fn winner<'a>(versions: impl IntoIterator<Item = &'a Version>) -> Option<&'a Version> {
+    versions.into_iter().max_by_key(|version| version.rank())
+}

@@ -1,0 +1,551 @@
+//! The conversation with a peer: frontiers, catch-up, push, digest sessions, rounds. docs/protocol.md has it as a
+//! story with pictures.
+//!
+//! Frontiers are compared in four messages, of which an idle pair needs two:
+//!
+//! ```text
+//! asking                          answering
+//! Probe {digests}           →
+//!                           ←     Same | Differ | Nodes {a digest per node}
+//! Ask {rows that differ}    →
+//!                           ←     Answer {its rows}      both now serve each other what is missing
+//! ```
+//!
+//! Links are ordered, so each row that a side sends was computed after everything the other had pushed before was
+//! handled: the differences are exactly what was lost, is held in quarantine, or lags; nothing that is merely on
+//! its way.
+
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::vec::Vec;
+
+use rejoin_causal::{Epoch, Floor, Frontier, NodeId};
+
+use crate::body::Document;
+use crate::catch_up::chunk_cost;
+use crate::effect::{Alarm, AuditStep, Effect, paths_of};
+use crate::frontiers::{differing, frontier_digest, node_digests, peer_frontier, rows_of};
+use crate::input::{LinkId, RequestId};
+use crate::message::{Entry, Message, PathState};
+use crate::quarantine::Quarantine;
+use crate::replica::{Group, Replica, RunningRound};
+use crate::session::{Asking, AuditState, EXCHANGES_PER_ROUND, Link, Round, Session};
+use crate::view::View;
+
+impl Replica {
+    pub(crate) fn link_up<V>(
+        &mut self,
+        group: &mut Group<'_, V>,
+        link: LinkId,
+        peer: NodeId,
+        epoch: Epoch,
+        dialed: bool,
+    ) {
+        self.links.insert(link, Link::new(peer, epoch, dialed));
+        if dialed {
+            self.begin_round(group, link);
+        }
+    }
+
+    pub(crate) fn link_down<V>(&mut self, group: &mut Group<'_, V>, link: LinkId) {
+        if let Some(state) = self.links.remove(&link) {
+            if state.audit.is_some() {
+                group.effects.push(Effect::Audit(link, AuditStep::Stop));
+            }
+            self.round_left(group, link, false);
+        }
+    }
+
+    pub(crate) fn message<V: View>(
+        &mut self,
+        group: &mut Group<'_, V>,
+        id: LinkId,
+        message: Message,
+    ) -> Result<(), V::Error> {
+        // A link that was closed while its messages were on their way.
+        let Some(link) = self.links.get(&id) else { return Ok(()) };
+        match message {
+            Message::Probe { frontier, values } => {
+                let ours = frontier_digest(&self.frontier);
+                let same_values = values == self.counters.values;
+                if ours == frontier && same_values {
+                    self.say(group, id, &Message::Same);
+                    self.found_equal(group, id);
+                } else if ours == frontier {
+                    self.say(group, id, &Message::Differ);
+                    self.found_equal_frontiers(id);
+                } else {
+                    let nodes = node_digests(&self.frontier);
+                    let frozen = self.frontier.clone();
+                    self.update(id, |link| link.answering = Some(frozen));
+                    self.say(group, id, &Message::Nodes(nodes));
+                }
+            }
+            Message::Same => match link.asking {
+                Some(Asking::Probed) => self.found_equal(group, id),
+                _ => self.violation(group, id, "'same' answers no probe"),
+            },
+            Message::Differ => match link.asking {
+                Some(Asking::Probed) => {
+                    self.found_equal_frontiers(id);
+                    self.open_audit(group, id);
+                }
+                _ => self.violation(group, id, "'differ' answers no probe"),
+            },
+            Message::Nodes(theirs) => {
+                if link.asking != Some(Asking::Probed) {
+                    self.violation(group, id, "'nodes' answers no probe");
+                    return Ok(());
+                }
+                let nodes = differing(&self.frontier, &theirs);
+                let rows = rows_of(&self.frontier, &nodes);
+                let ask = Message::Ask {
+                    nodes: nodes.iter().copied().collect(),
+                    rows,
+                    documents: self.counters.records,
+                };
+                let asking = Asking::Asked { frozen: self.frontier.clone(), nodes };
+                self.update(id, |link| {
+                    link.asking = Some(asking);
+                    link.caught_up = false;
+                });
+                self.say(group, id, &ask);
+            }
+            Message::Ask { nodes, rows, documents } => {
+                let Some(frozen) = self.links.get_mut(&id).and_then(|link| link.answering.take()) else {
+                    self.violation(group, id, "'ask' without a probe");
+                    return Ok(());
+                };
+                let nodes: BTreeSet<NodeId> = nodes.into_iter().collect();
+                let answer = Message::Answer {
+                    rows: rows_of(&self.frontier, &nodes),
+                    documents: self.counters.records,
+                };
+                self.update(id, |link| link.caught_up = false);
+                self.say(group, id, &answer);
+                self.peer_known(group, id, peer_frontier(&frozen, &nodes, &rows), documents);
+            }
+            Message::Answer { rows, documents } => {
+                let asking = self.links.get_mut(&id).and_then(|link| link.asking.take());
+                let Some(Asking::Asked { frozen, nodes }) = asking else {
+                    self.violation(group, id, "'answer' without an 'ask'");
+                    return Ok(());
+                };
+                self.peer_known(group, id, peer_frontier(&frozen, &nodes, &rows), documents);
+            }
+            Message::Push(entries) => {
+                self.receive(group, id, entries)?;
+            }
+            Message::Chunk(entries) => {
+                let credit = chunk_cost(&entries);
+                self.count_received(id, entries.len() as u64);
+                if self.receive(group, id, entries)? {
+                    self.say(group, id, &Message::Credit(credit));
+                }
+            }
+            Message::CaughtUp { claims, floor } => self.caught_up(group, id, &claims, &floor),
+            Message::Credit(bytes) => group.effects.push(Effect::Grant(id, bytes)),
+            Message::AuditOpen { frontier } => self.audit_opened(group, id, frontier),
+            Message::AuditAccept { frontier } => {
+                match self.links.get_mut(&id).and_then(|link| link.audit.as_mut()) {
+                    Some(audit) if audit.opener && audit.senders.is_none() => {
+                        audit.senders = Some(frontier);
+                        group.effects.push(Effect::Audit(id, AuditStep::Continue));
+                    }
+                    // We gave our session up for the peer's; its acceptance crossed with that.
+                    _ => {}
+                }
+            }
+            message @ (Message::Compare(_) | Message::Differences { .. }) => {
+                let opener = matches!(message, Message::Differences { .. });
+                if link.audit.as_ref().is_some_and(|audit| audit.opener == opener) {
+                    group.effects.push(Effect::Audit(id, AuditStep::Compare(message)));
+                }
+            }
+            Message::Exchange(states) => {
+                if link.audit.as_ref().is_some_and(|audit| !audit.opener) {
+                    let paths = paths_of(&states);
+                    if self.merge_states(group, id, states)? {
+                        group.effects.push(Effect::Audit(id, AuditStep::Reply(paths)));
+                    }
+                }
+            }
+            Message::Exchanged { states, last } => {
+                if link.audit.as_ref().is_some_and(|audit| audit.opener)
+                    && self.merge_states(group, id, states)?
+                    && last
+                {
+                    group.effects.push(Effect::Audit(id, AuditStep::Continue));
+                }
+            }
+            Message::AuditDone => self.audit_done(group, id),
+        }
+        Ok(())
+    }
+
+    fn update(&mut self, id: LinkId, change: impl FnOnce(&mut Link)) {
+        if let Some(link) = self.links.get_mut(&id) {
+            change(link);
+        }
+    }
+
+    fn say<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, message: &Message) {
+        if let Some(link) = self.links.get_mut(&id) {
+            group.send(id, link, message);
+        }
+    }
+
+    fn probe<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
+        let probe =
+            Message::Probe { frontier: frontier_digest(&self.frontier), values: self.counters.values };
+        self.update(id, |link| link.asking = Some(Asking::Probed));
+        self.say(group, id, &probe);
+    }
+
+    /// Both have the same: live, in both directions.
+    fn found_equal<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
+        self.update(id, |link| {
+            link.asking = None;
+            link.caught_up = true;
+            link.behind = 0;
+            if link.session == Session::Greeting {
+                link.session = Session::Live;
+            }
+            if let Some(round) = &mut link.round {
+                round.equal = true;
+            }
+        });
+        self.settle(group, id);
+    }
+
+    /// Equal frontiers and unequal documents: live, and a digest session will tell the difference.
+    fn found_equal_frontiers(&mut self, id: LinkId) {
+        self.update(id, |link| {
+            link.asking = None;
+            link.caught_up = true;
+            link.behind = 0;
+            if link.session == Session::Greeting {
+                link.session = Session::Live;
+            }
+        });
+    }
+
+    /// What the peer has is known: serve it the rest, behind a digest session when it is below the floor.
+    fn peer_known<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, known: Frontier, documents: u64) {
+        let behind = known.difference(&self.frontier).len();
+        let fenced = documents > 0 && self.floor.fences(&self.frontier, &known);
+        self.update(id, |link| link.behind = behind);
+        if fenced {
+            self.update(id, |link| link.session = Session::Fenced { known });
+            self.open_audit(group, id);
+        } else {
+            self.serve(group, id, known);
+        }
+    }
+
+    /// Serves a catch-up: all but `known`, from a snapshot taken when this group is committed.
+    fn serve<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, known: Frontier) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if let Session::CatchingUp { again } = &mut link.session {
+            *again = Some(known);
+            return;
+        }
+        // The snapshot will hold every dot that lags now; later ones are pushed or lag anew.
+        link.lag = Frontier::new();
+        link.serving = self.frontier.difference(&known).len();
+        link.session = Session::CatchingUp { again: None };
+        group.effects.push(Effect::Serve(id, known));
+    }
+
+    pub(crate) fn served<V>(
+        &mut self,
+        group: &mut Group<'_, V>,
+        id: LinkId,
+        claims: &Frontier,
+        documents: u64,
+    ) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let Session::CatchingUp { again } = &mut link.session else { return };
+        let again = again.take();
+        link.serving = 0;
+        link.lag.remove_all(claims);
+        link.session = Session::Live;
+        for round in self.rounds.iter_mut().filter(|round| round.waiting.contains(&id)) {
+            round.report.documents_sent += documents;
+        }
+        match again {
+            Some(known) => self.serve(group, id, known),
+            None => self.drain(group, id),
+        }
+        self.settle(group, id);
+    }
+
+    pub(crate) fn sent<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, bytes: u64) {
+        self.update(id, |link| link.queued_bytes = link.queued_bytes.saturating_sub(bytes));
+        self.drain(group, id);
+    }
+
+    /// A live link that lags and has room again catches up from its lag.
+    fn drain<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
+        let Some(link) = self.links.get(&id) else { return };
+        let room = link.queued_bytes <= self.config.push_queue_bytes_max / 2;
+        if link.session == Session::Live && !link.lag.is_empty() && room {
+            let known = self.frontier.difference(&link.lag);
+            self.serve(group, id, known);
+        }
+    }
+
+    fn count_received(&mut self, id: LinkId, documents: u64) {
+        for round in self.rounds.iter_mut().filter(|round| round.waiting.contains(&id)) {
+            round.report.documents_received += documents;
+        }
+    }
+
+    /// Merges pushed or served documents; false when the link was closed for what they say.
+    fn receive<V: View>(
+        &mut self,
+        group: &mut Group<'_, V>,
+        id: LinkId,
+        entries: Vec<Entry>,
+    ) -> Result<bool, V::Error> {
+        for entry in entries {
+            if !self.plausible(group, id, &entry.document) {
+                return Ok(false);
+            }
+            let lead_ms = Quarantine::lead_ms(&entry, &self.frontier, group.now.wall_ms);
+            self.skew_max_ms = self.skew_max_ms.max(lead_ms);
+            if lead_ms > self.config.clock_skew_max_ms {
+                self.quarantine(group, entry, lead_ms);
+                continue;
+            }
+            self.absorb(group, entry, Some(id))?;
+        }
+        Ok(true)
+    }
+
+    fn quarantine<V>(&mut self, group: &mut Group<'_, V>, entry: Entry, lead_ms: u64) {
+        if let Some(newest) = entry.document.versions().iter().max_by_key(|version| version.hlc) {
+            let (path, dot) = (entry.path.clone(), newest.dot);
+            group.effects.push(Effect::Alarm(Alarm::Quarantined { path, dot, ahead_ms: lead_ms }));
+        }
+        let release_ms = group.now.wall_ms + lead_ms;
+        // Without room it stays unclaimed, and a later catch-up brings it again.
+        self.quarantine.hold(entry, release_ms, self.config.quarantine_entries_max);
+    }
+
+    /// Whether a document says nothing about this node's own writes that this node knows to be untrue.
+    fn plausible<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, document: &Document) -> bool {
+        let named = document.vv().tops().filter(|dot| dot.node == self.node).max();
+        let Some(named) = named else { return true };
+        if named.epoch > self.epoch {
+            self.clone_seen(group, named.epoch);
+        } else if named.epoch == self.epoch && named.seq > self.seq {
+            self.violation(group, id, "it names a write of ours that we never made");
+            return false;
+        }
+        true
+    }
+
+    /// The end of a catch-up: every dot of it is applied, those without a live version included.
+    fn caught_up<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, claims: &Frontier, floor: &Floor) {
+        for (epoch, set) in claims.epochs(self.node) {
+            if epoch > self.epoch {
+                self.clone_seen(group, epoch);
+            } else if epoch == self.epoch && set.last().is_some_and(|last| last > self.seq) {
+                self.violation(group, id, "it claims a write of ours that we never made");
+                return;
+            }
+        }
+        // A claim never covers a held document, nor what only that document would supersede. What a held document
+        // covers cannot be told apart here, so nothing is claimed; the next round tries again.
+        if self.quarantine.len() == 0 {
+            for (node, epoch, set) in claims.difference(&self.frontier).rows() {
+                self.frontier.insert_row(node, epoch, set);
+                group.grown.insert((node, epoch));
+                // Peers that are live have to hear of these too; without a document only a catch-up can claim them.
+                for (_, link) in
+                    self.links.iter_mut().filter(|(other, link)| **other != id && link.session.pushes())
+                {
+                    link.lag.insert_row(node, epoch, set);
+                }
+            }
+        }
+        for dot in self.floor.join(floor) {
+            group.rows.batch.floor.insert(dot);
+        }
+        self.update(id, |link| {
+            link.caught_up = true;
+            link.behind = 0;
+        });
+        let others: Vec<LinkId> = self.links.keys().copied().filter(|other| *other != id).collect();
+        for other in others {
+            self.drain(group, other);
+        }
+        self.settle(group, id);
+    }
+
+    // Digest sessions
+
+    fn open_audit<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.audit.is_some() {
+            return;
+        }
+        if self.halted.contains(&link.peer) && !self.config.removals_allowed {
+            let peer = link.peer;
+            link.round = None;
+            group.effects.push(Effect::Alarm(Alarm::RemovalsStopped { peer, removed: 0 }));
+            self.round_left(group, id, false);
+            return;
+        }
+        link.audit = Some(AuditState { opener: true, senders: None, removed: 0 });
+        group.effects.push(Effect::Audit(id, AuditStep::Open));
+    }
+
+    fn audit_opened<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, senders: Frontier) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        // One session serves both sides. When both open one, the dialing side's is kept.
+        if link.audit.as_ref().is_some_and(|audit| audit.opener) && link.dialed {
+            return;
+        }
+        link.audit = Some(AuditState { opener: false, senders: Some(senders), removed: 0 });
+        group.effects.push(Effect::Audit(id, AuditStep::Accept));
+    }
+
+    /// Merges the states of a digest session with the frontier that came with it; false when it was stopped.
+    fn merge_states<V: View>(
+        &mut self,
+        group: &mut Group<'_, V>,
+        id: LinkId,
+        states: Vec<PathState>,
+    ) -> Result<bool, V::Error> {
+        let Some(senders) =
+            self.links.get(&id).and_then(|link| link.audit.as_ref()).and_then(|audit| audit.senders.clone())
+        else {
+            return Ok(false);
+        };
+        for (path, document) in states {
+            let document = document.unwrap_or_default();
+            if !self.plausible(group, id, &document) {
+                return Ok(false);
+            }
+            let entry = Entry { path, document, superseded: Vec::new() };
+            let lead_ms = Quarantine::lead_ms(&entry, &self.frontier, group.now.wall_ms);
+            if lead_ms > self.config.clock_skew_max_ms {
+                self.quarantine(group, entry, lead_ms);
+                continue;
+            }
+            let dots: Vec<_> = entry.claims().collect();
+            let Entry { path, document, .. } = entry;
+            let moved = self.merge(group, &path, document, Some(&senders))?;
+            for dot in dots {
+                self.applied(group, &path, dot, Some(id));
+            }
+            for round in self.rounds.iter_mut().filter(|round| round.waiting.contains(&id)) {
+                round.report.repaired += moved.added + moved.removed;
+            }
+            if self.removed_too_much(group, id, moved.fenced) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn removed_too_much<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, removed: u64) -> bool {
+        let Some(link) = self.links.get_mut(&id) else { return true };
+        let Some(audit) = &mut link.audit else { return true };
+        audit.removed += removed;
+        let share = self.counters.records.saturating_mul(self.config.removals_share_percent) / 100;
+        let stop = audit.removed > self.config.removals_max.max(share) && !self.config.removals_allowed;
+        if stop {
+            let (peer, removed) = (link.peer, audit.removed);
+            self.halted.insert(peer);
+            group.effects.push(Effect::Alarm(Alarm::RemovalsStopped { peer, removed }));
+            self.close(group, id, format!("a digest session would remove more than {removed} documents"));
+        }
+        stop
+    }
+
+    fn audit_done<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(audit) = link.audit.take() else { return };
+        group.effects.push(Effect::Audit(id, AuditStep::Stop));
+        if !audit.opener {
+            self.say(group, id, &Message::AuditDone);
+        }
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if let Session::Fenced { known } = &link.session {
+            let known = known.clone();
+            self.serve(group, id, known);
+        }
+        self.settle(group, id);
+    }
+
+    // Rounds
+
+    /// Runs an anti-entropy round on every link.
+    pub(crate) fn anti_entropy<V>(&mut self, group: &mut Group<'_, V>, request: Option<RequestId>) {
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        if let Some(request) = request {
+            let waiting = links.iter().copied().collect();
+            self.rounds.push(RunningRound { request, waiting, report: Default::default() });
+        }
+        for id in links {
+            self.begin_round(group, id);
+        }
+        self.finish_rounds(group);
+    }
+
+    fn begin_round<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
+        let started_ms = group.now.steady_ms;
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.round.is_some() {
+            return;
+        }
+        link.round = Some(Round { exchanges: 0, started_ms, equal: false });
+        let fresh = link.session == Session::Greeting && link.dialed && link.asking.is_none();
+        if fresh {
+            self.update(id, |link| link.round.iter_mut().for_each(|round| round.exchanges = 1));
+            self.probe(group, id);
+        } else {
+            self.settle(group, id);
+        }
+    }
+
+    /// A link where nothing is going on: its round ends, or asks again whether the two are equal now.
+    fn settle<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if !link.is_quiet() {
+            return;
+        }
+        let Some(round) = &mut link.round else { return };
+        if round.equal || round.exchanges >= EXCHANGES_PER_ROUND {
+            let (equal, started_ms) = (round.equal, round.started_ms);
+            link.round = None;
+            self.last_round = Some((group.now.steady_ms, group.now.steady_ms.saturating_sub(started_ms)));
+            self.round_left(group, id, equal);
+        } else {
+            round.exchanges += 1;
+            self.probe(group, id);
+        }
+    }
+
+    fn round_left<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, equal: bool) {
+        for round in &mut self.rounds {
+            if round.waiting.remove(&id) {
+                round.report.links += 1;
+                round.report.equal += u64::from(equal);
+                round.report.unequal += u64::from(!equal);
+            }
+        }
+        self.finish_rounds(group);
+    }
+
+    fn finish_rounds<V>(&mut self, group: &mut Group<'_, V>) {
+        let finished = |round: &RunningRound| round.waiting.is_empty();
+        for round in self.rounds.iter().filter(|round| finished(round)) {
+            group.effects.push(Effect::RoundDone(round.request, round.report));
+        }
+        self.rounds.retain(|round| !finished(round));
+    }
+}

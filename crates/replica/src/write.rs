@@ -1,0 +1,118 @@
+//! A client's write: minted as a document state and merged like any other.
+
+use rejoin_causal::Dot;
+
+use crate::body::{Body, Document, Version, is_bare_tombstone};
+use crate::effect::{Alarm, Current, Effect, Refusal, Written};
+use crate::input::{Change, Condition, Observed, Write};
+use crate::json::Json;
+use crate::merge_patch;
+use crate::policy::etag;
+use crate::replica::{Group, Replica};
+use crate::strategy::merge_fields::{self, Unmentioned};
+use crate::strategy::{Strategy, Visible};
+use crate::view::View;
+
+impl Replica {
+    pub(crate) fn write<V: View>(
+        &mut self,
+        group: &mut Group<'_, V>,
+        write: Write,
+    ) -> Result<Result<Written, Refusal>, V::Error> {
+        let record = group.rows.record(&write.path)?;
+        let document = record.map_or_else(Document::new, |record| record.document);
+        let strategy = self.policy.strategy(&write.path).clone();
+        let visible = strategy.visible(&write.path, &document);
+        if let Err(refusal) = admit(&write, &strategy, &document, visible.as_ref()) {
+            return Ok(Err(refusal));
+        }
+
+        let dot = Dot { node: self.node, epoch: self.epoch, seq: self.seq + 1 };
+        let hlc = self.clock.tick(group.now.wall_ms);
+        let observed = |version: &Version| match &write.observed {
+            Observed::All => true,
+            Observed::These(dots) => dots.contains(&version.dot),
+        };
+        let seen = || document.versions().iter().filter(|version| observed(version));
+        let old = visible.as_ref().and_then(|visible| visible.value.as_ref());
+        let merging = matches!(strategy, Strategy::MergeFields);
+        let body = match &write.change {
+            Change::Put(value) if merging => merge_fields::put(seen(), value, Unmentioned::Keep, (hlc, dot)),
+            Change::Replace(value) if merging => {
+                merge_fields::put(seen(), value, Unmentioned::Remove, (hlc, dot))
+            }
+            Change::Patch(patch) if merging => merge_fields::patch(seen(), patch, (hlc, dot)),
+            Change::Put(value) | Change::Replace(value) => Body::Value(value.clone()),
+            Change::Patch(patch) => Body::Value(merge_patch::apply(old, patch)),
+            Change::Delete => Body::Tombstone,
+        };
+        let bytes = body.weight();
+        if bytes > self.config.value_bytes_max {
+            return Ok(Err(Refusal::TooLarge { bytes, limit: self.config.value_bytes_max }));
+        }
+
+        self.seq = dot.seq;
+        let created = old.is_none();
+        let state = document.written(Version { dot, hlc, body }, observed);
+        self.merge(group, &write.path, state, None)?;
+        self.applied(group, &write.path, dot, None);
+
+        let document = group.rows.record(&write.path)?.map_or_else(Document::new, |record| record.document);
+        let visible = strategy.visible(&write.path, &document).unwrap_or(Visible {
+            value: None,
+            version: dot,
+            hlc,
+            conflicts: 0,
+            resolver_failed: false,
+        });
+        if visible.resolver_failed {
+            group.effects.push(Effect::Alarm(Alarm::Resolver(write.path.clone())));
+        }
+        Ok(Ok(Written {
+            path: write.path,
+            dot,
+            hlc,
+            vector_clock: document.vv().clone(),
+            etag: etag(&document),
+            visible,
+            created,
+        }))
+    }
+}
+
+/// Whether the write may be done at all.
+fn admit(
+    write: &Write,
+    strategy: &Strategy,
+    document: &Document,
+    visible: Option<&Visible>,
+) -> Result<(), Refusal> {
+    let value: Option<&Json> = visible.and_then(|visible| visible.value.as_ref());
+    let current = || Current {
+        visible: visible.cloned(),
+        etag: (!document.is_empty()).then(|| etag(document)),
+        vector_clock: document.vv().clone(),
+    };
+    let holds = match &write.condition {
+        Condition::Always => true,
+        Condition::Absent => value.is_none(),
+        Condition::Present => value.is_some(),
+        Condition::Matches(tags) => value.is_some() && tags.contains(&etag(document)),
+        Condition::NoneOf(tags) => value.is_none() || !tags.contains(&etag(document)),
+    };
+    if !holds {
+        return Err(Refusal::Precondition(current()));
+    }
+    match write.change {
+        Change::Delete if value.is_none() => {
+            let deleted = !document.is_empty() && is_bare_tombstone(document);
+            Err(Refusal::NotFound { deleted })
+        }
+        Change::Put(_) | Change::Replace(_) | Change::Patch(_)
+            if matches!(strategy, Strategy::FirstWriteWins) && value.is_some() =>
+        {
+            Err(Refusal::RejectedByStrategy(current()))
+        }
+        _ => Ok(()),
+    }
+}
