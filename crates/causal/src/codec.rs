@@ -46,6 +46,11 @@ impl LifeTable {
         &self.lives
     }
 
+    /// The index of a life that is in the table.
+    pub fn find(&self, node: NodeId, epoch: Epoch) -> Option<u32> {
+        self.indexes.get(&(node, epoch)).copied()
+    }
+
     /// Appends the table: distinct nodes once, then each life as a node and an epoch.
     pub fn put(&self, out: &mut Vec<u8>) {
         let mut nodes: Vec<NodeId> = self.lives.iter().map(|life| life.0).collect();

@@ -39,6 +39,9 @@ const RECORDS_PER_READ: usize = 128;
 /// Messages to send, in order.
 pub type AuditOutput = Vec<Message>;
 
+/// Paths that differ, and the key to go on from when there are more.
+type Unequal = (Vec<Path>, Option<Vec<u8>>);
+
 /// One side of a digest session.
 #[derive(Debug)]
 pub struct Audit<V> {
@@ -205,7 +208,7 @@ impl<V: View> Audit<V> {
 
     /// The paths of a listed run, from `from` on, whose states differ; and where to go on, when there are more
     /// than one exchange takes.
-    fn unequal(&self, leaf: &Leaf, from: &[u8]) -> Result<(Vec<Path>, Option<Vec<u8>>), V::Error> {
+    fn unequal(&self, leaf: &Leaf, from: &[u8]) -> Result<Unequal, V::Error> {
         let records = self.snapshot.records(from, leaf.upper.as_deref(), PATHS_PER_EXCHANGE)?;
         // Only up to where both sides are known: the end of this page, or of the run.
         let end = match records.last() {
@@ -256,7 +259,7 @@ fn say(message: Message) -> AuditOutput {
 
 /// The part of a fingerprint that a listing carries.
 fn half(summary: Summary) -> Option<u64> {
-    (summary.count > 0).then(|| (summary.fingerprint >> 64) as u64)
+    (summary.count > 0).then_some((summary.fingerprint >> 64) as u64)
 }
 
 /// The least key above a path's.

@@ -432,11 +432,6 @@ fn compact(text: &str) -> Arc<str> {
     Arc::from(compacted)
 }
 
-fn is_checked(text: &str) -> bool {
-    let limits = JsonLimits { bytes: usize::MAX, depth: JSON_DEPTH_MAX };
-    Json::parse(text.as_bytes(), &limits).is_ok_and(|json| json.as_str() == text)
-}
-
 fn not_utf8(text: &[u8], valid_bytes: usize) -> JsonError {
     let before = &text[..valid_bytes];
     let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();

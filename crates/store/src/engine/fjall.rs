@@ -1,0 +1,497 @@
+//! The engine on disk: fjall, a log-structured merge tree in Rust.
+//!
+//! A data directory contains the lock file and a folder `fjall`, which belongs to the library. The folder is made under
+//! another name and moved into place when complete, so that a first start that is killed leaves nothing half made.
+//!
+//! What this module adds to the library: a look at the files before fjall may act on them, errors an operator can act
+//! on, a poison that remembers why, and waiting for flushes in a way that cannot wait for ever.
+
+use std::any::Any;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fjall::config::FilterPolicy;
+use fjall::{AbstractTree, Database, KeyspaceCreateOptions, PersistMode, Readable};
+
+use super::error::Cause;
+use super::lock::LockFile;
+use super::{Engine, EngineError, Keyspace, RawBatch, RawSnapshot, is_empty_range, journal, layout};
+
+/// Size of one write buffer: one of them in every keyspace is filling. 8 MiB instead of fjall's 64 keeps seven of them
+/// within a small machine and leaves little to replay; it costs some 15 % of write throughput.
+const MEMTABLE_BYTES: u64 = 8 << 20;
+
+/// All sealed journals together, before fjall flushes the keyspaces that hold them back. The least fjall accepts; its
+/// default of 512 MiB would be replayed at the next open.
+const JOURNAL_BYTES_MAX: u64 = 64 << 20;
+
+/// Blocks kept uncompressed. Enough for the upper levels of a million documents; the page cache holds the rest.
+const BLOCK_CACHE_BYTES: u64 = 64 << 20;
+
+/// One worker flushes write buffers, the other compacts. With a single worker a long compaction would stall writers;
+/// more of them compete with the replica on a small machine.
+const WORKERS: usize = 2;
+
+/// Files kept open, of the 1,024 a process usually may: the rest is for links and clients. fjall's default is 900.
+const OPEN_FILES_MAX: usize = 256;
+
+/// Sealed write buffers per keyspace at which commits wait. fjall waits at 4, in a loop that does not end when the
+/// worker it waits for has died; staying below keeps out of it.
+const SEALED_MEMTABLES_MAX: usize = 3;
+
+/// Pause between looks at a flush in progress.
+const FLUSH_POLL: Duration = Duration::from_millis(2);
+
+/// The longest a clean close waits for flushes. What is not flushed by then is replayed from the journal.
+const CLOSE_FLUSH_MAX: Duration = Duration::from_secs(30);
+
+/// The library's folder in the data directory.
+const STORE_FOLDER: &str = "fjall";
+
+/// The same while it is being made.
+const STAGING_FOLDER: &str = "fjall.new";
+
+/// What may be tuned. The defaults suit a machine of two cores and 512 MiB.
+#[derive(Clone, Copy, Debug)]
+pub struct FjallOptions {
+    /// Memory for uncompressed blocks.
+    pub block_cache_bytes: u64,
+    /// Size of one write buffer. Fixed when a store is created: fjall keeps it in the store.
+    pub memtable_bytes: u64,
+    /// Sealed journals kept, in bytes; at least 64 MiB.
+    pub journal_bytes_max: u64,
+    /// Background threads; at least 1.
+    pub workers: usize,
+}
+
+impl Default for FjallOptions {
+    fn default() -> Self {
+        Self {
+            block_cache_bytes: BLOCK_CACHE_BYTES,
+            memtable_bytes: MEMTABLE_BYTES,
+            journal_bytes_max: JOURNAL_BYTES_MAX,
+            workers: WORKERS,
+        }
+    }
+}
+
+/// An [`Engine`] on a directory.
+pub struct FjallEngine {
+    database: Database,
+    files: Arc<Files>,
+    /// The first failed write. Once set, no later write is tried.
+    poison: OnceLock<String>,
+    /// Held during a commit.
+    writer: Mutex<()>,
+    /// The state after the last commit. fjall's own snapshots may catch a batch half applied: a flush that ends while a
+    /// batch is being applied moves the mark up to which snapshots see past that batch (lsm-tree 3.1,
+    /// `upgrade_version_with_seqno`).
+    /// Invariant: taken while no batch is being applied.
+    latest: Mutex<fjall::Snapshot>,
+    torn_bytes: u64,
+}
+
+/// What a reader needs, and what keeps the directory ours while there are readers.
+struct Files {
+    // Order matters: fjall lets go of the directory before the lock does.
+    keyspaces: [fjall::Keyspace; Keyspace::ALL.len()],
+    directory: PathBuf,
+    _lock: LockFile,
+}
+
+impl FjallEngine {
+    /// Opens the store in `directory`, or creates it.
+    ///
+    /// # Errors
+    /// [`EngineError::Locked`] when it is open elsewhere, [`EngineError::Corrupt`] when its files contradict
+    /// themselves; damage that is noticed leaves the files as they were.
+    pub fn open(directory: &Path, options: FjallOptions) -> Result<Self, EngineError> {
+        const OPERATION: &str = "open the store";
+        let failed = |error| EngineError::io(OPERATION, error);
+
+        fs::create_dir_all(directory).map_err(failed)?;
+        let lock = LockFile::acquire(directory)?;
+        let store = directory.join(STORE_FOLDER);
+        if !store.try_exists().map_err(failed)? {
+            create(directory, options)?;
+        }
+        let torn_bytes = journal::check(&layout::check(&store)?)?;
+        // fjall wants its own lock file to exist, but says nothing in it: a backup may well have left it out.
+        fs::OpenOptions::new().append(true).create(true).open(store.join("lock")).map_err(failed)?;
+
+        let database = open_database(OPERATION, &store, options)?;
+        for keyspace in Keyspace::ALL {
+            if !database.keyspace_exists(keyspace.name()) {
+                return Err(EngineError::corrupt(OPERATION, format!("keyspace {keyspace} is missing")));
+            }
+        }
+        let keyspaces = open_keyspaces(OPERATION, &database, options)?;
+        let files = Arc::new(Files { keyspaces, directory: directory.to_owned(), _lock: lock });
+        let latest = Mutex::new(database.snapshot());
+        Ok(Self { database, files, poison: OnceLock::new(), writer: Mutex::new(()), latest, torn_bytes })
+    }
+
+    /// Bytes of a commit that had not returned when the previous process died, dropped at open.
+    #[must_use]
+    pub fn torn_bytes(&self) -> u64 {
+        self.torn_bytes
+    }
+
+    fn latest(&self) -> MutexGuard<'_, fjall::Snapshot> {
+        // A snapshot is replaced whole, so it is sound even if a holder of the lock panicked.
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses writes after a failed one.
+    fn check_poison(&self, operation: &'static str) -> Result<(), EngineError> {
+        match self.poison.get() {
+            Some(first_failure) => {
+                Err(EngineError::Poisoned { operation, first_failure: first_failure.clone() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Remembers the first failed write.
+    fn poison(&self, operation: &'static str, error: fjall::Error) -> EngineError {
+        let error = match error {
+            fjall::Error::Poisoned => self.explain_background_failure(operation),
+            error => sort(operation, error),
+        };
+        let mut failure = error.to_string();
+        if let Some(cause) = std::error::Error::source(&error) {
+            failure = format!("{failure}: {cause}");
+        }
+        let _ = self.poison.set(failure);
+        error
+    }
+
+    /// fjall does not pass on why a flush or a compaction failed. By far the commonest reason can be asked for.
+    fn explain_background_failure(&self, operation: &'static str) -> EngineError {
+        const PROBE_BYTES: usize = 1 << 20;
+        let path = self.files.directory.join("probe");
+        let probe = fs::write(&path, vec![1; PROBE_BYTES]);
+        let _ = fs::remove_file(&path);
+        match probe.map_err(|error| EngineError::io(operation, error)) {
+            Err(full @ EngineError::DiskFull { .. }) => full,
+            _ => EngineError::Poisoned {
+                operation,
+                first_failure: "a flush or a compaction in the background; the log names it".to_owned(),
+            },
+        }
+    }
+
+    /// Waits while the flushes of any keyspace lag behind, as long as somebody is flushing.
+    fn wait_for_flushes(&self, operation: &'static str) -> Result<(), EngineError> {
+        while self.sealed_memtables_max() >= SEALED_MEMTABLES_MAX {
+            self.check_background(operation)?;
+            thread::sleep(FLUSH_POLL);
+        }
+        Ok(())
+    }
+
+    /// Fails if fjall's workers have failed.
+    fn check_background(&self, operation: &'static str) -> Result<(), EngineError> {
+        self.database.persist(PersistMode::Buffer).map_err(|error| self.poison(operation, error))
+    }
+
+    fn sealed_memtables_max(&self) -> usize {
+        self.files.keyspaces.iter().map(|keyspace| keyspace.tree.sealed_memtable_count()).max().unwrap_or(0)
+    }
+
+    /// Whether tables hold everything that was committed.
+    fn is_flushed(&self) -> bool {
+        self.files.keyspaces.iter().all(|keyspace| {
+            keyspace.tree.sealed_memtable_count() == 0 && keyspace.tree.active_memtable().is_empty()
+        })
+    }
+
+    /// Writes all buffers out as tables, so that the next open finds nothing to replay.
+    fn flush(&self, operation: &'static str) -> Result<(), EngineError> {
+        for keyspace in &self.files.keyspaces {
+            keyspace.rotate_memtable().map_err(|error| self.poison(operation, error))?;
+        }
+        let deadline = Instant::now() + CLOSE_FLUSH_MAX;
+        while self.sealed_memtables_max() > 0 && Instant::now() < deadline {
+            self.check_background(operation)?;
+            thread::sleep(FLUSH_POLL);
+        }
+        Ok(())
+    }
+}
+
+impl Engine for FjallEngine {
+    type Snapshot = FjallSnapshot;
+
+    fn snapshot(&self) -> FjallSnapshot {
+        FjallSnapshot { snapshot: self.latest().clone(), files: Arc::clone(&self.files) }
+    }
+
+    fn commit(&self, batch: RawBatch) -> Result<(), EngineError> {
+        const OPERATION: &str = "commit a batch";
+        batch.check_bounds().map_err(|reason| EngineError::Refused { operation: OPERATION, reason })?;
+        let _writer = self.writer.lock().map_err(|_| EngineError::Poisoned {
+            operation: OPERATION,
+            first_failure: "a thread panicked during a commit".to_owned(),
+        })?;
+        self.check_poison(OPERATION)?;
+        self.wait_for_flushes(OPERATION)?;
+        // Not `OwnedWriteBatch::with_capacity`, whose commit may return with the batch still in a buffer of this process.
+        let mut writes = self.database.batch();
+        for (keyspace, key, value) in batch.into_operations() {
+            let keyspace = &self.files.keyspaces[keyspace as usize];
+            match value {
+                Some(value) => writes.insert(keyspace, key, value),
+                None => writes.remove(keyspace, key),
+            }
+        }
+        writes.commit().map_err(|error| self.poison(OPERATION, error))?;
+        *self.latest() = self.database.snapshot();
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), EngineError> {
+        const OPERATION: &str = "sync the store";
+        self.check_poison(OPERATION)?;
+        // The size of a file and where its blocks lie are part of "data"; only its times are not.
+        self.database.persist(PersistMode::SyncData).map_err(|error| self.poison(OPERATION, error))
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        disk_bytes(&self.files.directory.join(STORE_FOLDER))
+    }
+
+    fn close(self) -> Result<(), EngineError> {
+        const OPERATION: &str = "close the store";
+        self.sync()?;
+        self.flush(OPERATION)?;
+        let is_flushed = self.is_flushed();
+        let Self { database, files, latest, .. } = self;
+        drop(latest);
+        // Ends the workers: from here on nothing writes to the store.
+        drop(database);
+        if is_flushed { empty_journal(OPERATION, &files.directory.join(STORE_FOLDER)) } else { Ok(()) }
+    }
+}
+
+/// Empties the active journal of a store whose tables hold everything.
+///
+/// fjall seals a journal at 64 MB and not before, and reads it whole at the next open, at some 30 ms per MB, even when
+/// nothing in it is needed any more. An empty journal is what it finds after every rotation.
+fn empty_journal(operation: &'static str, store: &Path) -> Result<(), EngineError> {
+    let Some(active) = layout::find_journals(store)?.pop() else { return Ok(()) };
+    let emptied = fs::OpenOptions::new().write(true).open(active).and_then(|file| {
+        file.set_len(0)?;
+        file.sync_all()
+    });
+    emptied.map_err(|error| EngineError::io(operation, error))
+}
+
+/// Makes a store aside and moves it into place.
+fn create(directory: &Path, options: FjallOptions) -> Result<(), EngineError> {
+    const OPERATION: &str = "create the store";
+    let failed = |error| EngineError::io(OPERATION, error);
+
+    let staging = directory.join(STAGING_FOLDER);
+    if staging.try_exists().map_err(failed)? {
+        fs::remove_dir_all(&staging).map_err(failed)?;
+    }
+    let database = open_database(OPERATION, &staging, options)?;
+    open_keyspaces(OPERATION, &database, options)?;
+    database.persist(PersistMode::SyncAll).map_err(|error| sort(OPERATION, error))?;
+    drop(database);
+    fs::rename(&staging, directory.join(STORE_FOLDER)).map_err(failed)?;
+    sync_directory(directory).map_err(failed)
+}
+
+/// Opens the library's database. A panic of the library over files it did not expect becomes an error.
+fn open_database(
+    operation: &'static str,
+    store: &Path,
+    options: FjallOptions,
+) -> Result<Database, EngineError> {
+    let opened = catch_unwind(AssertUnwindSafe(|| {
+        Database::builder(store)
+            .cache_size(options.block_cache_bytes)
+            .max_journaling_size(options.journal_bytes_max.max(JOURNAL_BYTES_MAX))
+            .worker_threads(options.workers.max(1))
+            .max_cached_files(Some(OPEN_FILES_MAX))
+            .open()
+    }));
+    match opened {
+        Ok(Ok(database)) => Ok(database),
+        Ok(Err(fjall::Error::Locked)) => {
+            let directory = store.parent().unwrap_or(store).to_owned();
+            Err(EngineError::Locked { operation, directory, holder: None })
+        }
+        Ok(Err(error)) => Err(sort(operation, error)),
+        Err(panic) => Err(EngineError::corrupt(operation, format!("fjall gave up: {}", message(&*panic)))),
+    }
+}
+
+fn open_keyspaces(
+    operation: &'static str,
+    database: &Database,
+    options: FjallOptions,
+) -> Result<[fjall::Keyspace; Keyspace::ALL.len()], EngineError> {
+    let mut keyspaces = Vec::with_capacity(Keyspace::ALL.len());
+    for keyspace in Keyspace::ALL {
+        let opened = database.keyspace(keyspace.name(), || keyspace_options(keyspace, options));
+        keyspaces.push(opened.map_err(|error| sort(operation, error))?);
+    }
+    keyspaces.try_into().map_err(|_| EngineError::corrupt(operation, "a keyspace is missing"))
+}
+
+fn keyspace_options(keyspace: Keyspace, options: FjallOptions) -> KeyspaceCreateOptions {
+    let created = KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes);
+    match keyspace {
+        // Read by key, and often for a key that is not there: a new document, a path never deleted.
+        Keyspace::Documents | Keyspace::Tombstones => created,
+        // Read by key; the key is there.
+        Keyspace::Digest | Keyspace::Meta => created.expect_point_read_hits(true),
+        // Read in ranges, where a Bloom filter answers nothing.
+        Keyspace::Log | Keyspace::History | Keyspace::Feed => created.filter_policy(FilterPolicy::disabled()),
+    }
+}
+
+/// Sorts an error of the library. What it found in files rather than heard from the system is damage.
+fn sort(operation: &'static str, error: fjall::Error) -> EngineError {
+    use fjall::{Error, LsmError};
+    let detail = match &error {
+        Error::Storage(LsmError::Io(io)) | Error::Io(io) if is_damage(io.kind()) => {
+            "a file is missing, too short, or points nowhere"
+        }
+        Error::Storage(LsmError::Io(_)) | Error::Io(_) => {
+            return EngineError::sort(operation, Cause::from(error));
+        }
+        Error::Locked | Error::Poisoned | Error::KeyspaceDeleted => {
+            return EngineError::sort(operation, Cause::from(error));
+        }
+        Error::JournalRecovery(_) => "a journal contradicts itself",
+        Error::Storage(LsmError::ChecksumMismatch { .. }) => "a block does not match its checksum",
+        _ => "a file is not what it should be",
+    };
+    EngineError::Corrupt { operation, detail: detail.to_owned(), cause: Some(Cause::from(error)) }
+}
+
+/// Whether the system complains about a file because of what another file said of it: names that are not there,
+/// positions that cannot be.
+fn is_damage(kind: ErrorKind) -> bool {
+    use ErrorKind::{InvalidData, InvalidInput, NotFound, UnexpectedEof};
+    matches!(kind, NotFound | UnexpectedEof | InvalidInput | InvalidData)
+}
+
+/// What a panic said.
+fn message(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "without a word".to_owned())
+}
+
+/// A state of a [`FjallEngine`]. While one is held, its directory stays locked and old tables stay on disk.
+#[derive(Clone)]
+pub struct FjallSnapshot {
+    snapshot: fjall::Snapshot,
+    files: Arc<Files>,
+}
+
+const READ: &str = "read the store";
+
+impl RawSnapshot for FjallSnapshot {
+    type Range<'a> = FjallRange;
+
+    fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        match self.snapshot.get(&self.files.keyspaces[keyspace as usize], key) {
+            Ok(value) => Ok(value.map(Bytes::from)),
+            Err(error) => Err(sort(READ, error)),
+        }
+    }
+
+    fn range(&self, keyspace: Keyspace, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> FjallRange {
+        if is_empty_range(lower, upper) {
+            return FjallRange { entries: None };
+        }
+        let keyspace = &self.files.keyspaces[keyspace as usize];
+        FjallRange { entries: Some(self.snapshot.range::<&[u8], _>(keyspace, (lower, upper))) }
+    }
+}
+
+/// Entries of a [`FjallSnapshot`].
+pub struct FjallRange {
+    entries: Option<fjall::Iter>,
+}
+
+impl FjallRange {
+    fn yielded(&mut self, entry: fjall::Guard) -> Result<(Bytes, Bytes), EngineError> {
+        match entry.into_inner() {
+            Ok((key, value)) => Ok((Bytes::from(key), Bytes::from(value))),
+            Err(error) => {
+                // Where the tree goes on after an error is anybody's guess.
+                self.entries = None;
+                Err(sort(READ, error))
+            }
+        }
+    }
+}
+
+impl Iterator for FjallRange {
+    type Item = Result<(Bytes, Bytes), EngineError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = self.entries.as_mut()?.next()?;
+        Some(self.yielded(entry))
+    }
+}
+
+impl DoubleEndedIterator for FjallRange {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let entry = self.entries.as_mut()?.next_back()?;
+        Some(self.yielded(entry))
+    }
+}
+
+/// Bytes a directory occupies. fjall allocates journals ahead, so lengths would overstate an empty store by 64 MiB. Files
+/// that come and go meanwhile count or do not.
+fn disk_bytes(directory: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => disk_bytes(&entry.path()),
+            Ok(metadata) => allocated_bytes(&metadata),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+#[cfg(unix)]
+fn allocated_bytes(metadata: &fs::Metadata) -> u64 {
+    const BLOCK_BYTES: u64 = 512;
+    std::os::unix::fs::MetadataExt::blocks(metadata) * BLOCK_BYTES
+}
+
+#[cfg(not(unix))]
+fn allocated_bytes(metadata: &fs::Metadata) -> u64 {
+    metadata.len()
+}
+
+/// Makes a rename within `directory` survive a power cut.
+#[cfg(unix)]
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    fs::File::open(directory)?.sync_all()
+}
+
+/// Directories cannot be synced here; the file system does what it does.
+#[cfg(not(unix))]
+fn sync_directory(_: &Path) -> io::Result<()> {
+    Ok(())
+}

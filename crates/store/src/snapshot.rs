@@ -1,0 +1,230 @@
+//! Reading documents from a consistent snapshot: what the replica, its readers and the APIs see.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rejoin_causal::codec::{LifeLookup, LifeTable, Reader, take_interval_set};
+use rejoin_causal::{Dot, Epoch, Floor, Frontier, Hlc, NodeId};
+use rejoin_replica::path::Path;
+use rejoin_replica::{Counters, Record, Summary, Superseded, View};
+
+use crate::engine::{Keyspace, RawSnapshot};
+use crate::error::StoreError;
+use crate::schema;
+
+/// A consistent state of the whole store. Cheap to take and to clone; later commits do not change it.
+#[derive(Clone, Debug)]
+pub struct Snapshot<S> {
+    raw: S,
+    lives: Arc<LifeTable>,
+}
+
+impl<S: RawSnapshot> Snapshot<S> {
+    pub(crate) fn new(raw: S, lives: Arc<LifeTable>) -> Snapshot<S> {
+        Snapshot { raw, lives }
+    }
+
+    /// The records of `lower..upper` in path order, read lazily from either end.
+    pub fn documents<'a>(
+        &'a self,
+        lower: &[u8],
+        upper: Option<&[u8]>,
+    ) -> impl DoubleEndedIterator<Item = Result<(Path, Record), StoreError>> + use<'a, S> {
+        self.range(Keyspace::Documents, lower, upper).map(|row| {
+            let (key, value) = row?;
+            let path = Path::from_key(&key).map_err(|_| StoreError::row(Keyspace::Documents, &key))?;
+            let record = schema::take_record(&*self.lives, &value)
+                .map_err(|_| StoreError::row(Keyspace::Documents, &key))?;
+            Ok((path, record))
+        })
+    }
+
+    /// The superseded versions of a path, newest first.
+    pub fn history<'a>(
+        &'a self,
+        path: &Path,
+    ) -> impl DoubleEndedIterator<Item = Result<Superseded, StoreError>> + use<'a, S> {
+        let prefix = schema::history_prefix(path);
+        let upper = schema::after_prefix(&prefix);
+        self.range(Keyspace::History, &prefix, Some(&upper)).map(|row| {
+            let (key, value) = row?;
+            schema::take_superseded(&*self.lives, &value)
+                .map_err(|_| StoreError::row(Keyspace::History, &key))
+        })
+    }
+
+    /// The feed rows after `sequence`, oldest first: each path once, at its newest change.
+    pub fn feed(&self, sequence: u64) -> impl Iterator<Item = Result<(u64, Path), StoreError>> + use<'_, S> {
+        let lower = sequence.saturating_add(1).to_be_bytes();
+        self.range(Keyspace::Feed, &lower, None).map(|row| {
+            let (key, value) = row?;
+            let refuse = || StoreError::row(Keyspace::Feed, &key);
+            let at = key.first_chunk::<8>().ok_or_else(refuse)?;
+            Ok((u64::from_be_bytes(*at), schema::path_value(&value).map_err(|_| refuse())?))
+        })
+    }
+
+    fn range(
+        &self,
+        keyspace: Keyspace,
+        lower: &[u8],
+        upper: Option<&[u8]>,
+    ) -> impl DoubleEndedIterator<Item = Result<(Bytes, Bytes), StoreError>> + use<'_, S> {
+        let upper = upper.map_or(Bound::Unbounded, Bound::Excluded);
+        self.raw.range(keyspace, Bound::Included(lower), upper).map(|row| row.map_err(StoreError::from))
+    }
+
+    fn meta_rows(
+        &self,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<(u32, Bytes), StoreError>> + use<'_, S> {
+        let len = prefix.len();
+        self.range(Keyspace::Meta, prefix, Some(&schema::after_prefix(prefix))).map(move |row| {
+            let (key, value) = row?;
+            let index = key[len..].first_chunk::<4>().ok_or_else(|| StoreError::row(Keyspace::Meta, &key))?;
+            Ok((u32::from_be_bytes(*index), value))
+        })
+    }
+
+    fn life(&self, index: u32, prefix: &[u8]) -> Result<(NodeId, Epoch), StoreError> {
+        self.lives.life_at(index).ok_or_else(|| StoreError::row(Keyspace::Meta, prefix))
+    }
+
+    fn life_index(&self, node: NodeId, epoch: Epoch) -> Option<u32> {
+        self.lives.find(node, epoch)
+    }
+}
+
+impl<S: RawSnapshot> View for Snapshot<S> {
+    type Error = StoreError;
+
+    fn record(&self, path: &Path) -> Result<Option<Record>, StoreError> {
+        let key = path.key();
+        let Some(value) = self.raw.get(Keyspace::Documents, &key)? else { return Ok(None) };
+        let record = schema::take_record(&*self.lives, &value);
+        record.map(Some).map_err(|_| StoreError::row(Keyspace::Documents, &key))
+    }
+
+    fn records(
+        &self,
+        lower: &[u8],
+        upper: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Path, Record)>, StoreError> {
+        self.documents(lower, upper).take(limit).collect()
+    }
+
+    fn log(
+        &self,
+        node: NodeId,
+        epoch: Epoch,
+        first: u64,
+        last: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Path)>, StoreError> {
+        let Some(life) = self.life_index(node, epoch) else { return Ok(Vec::new()) };
+        let (lower, upper) = (schema::log_key(life, first), schema::log_key(life, last));
+        let rows = self.raw.range(Keyspace::Log, Bound::Included(&lower), Bound::Included(&upper));
+        rows.take(limit)
+            .map(|row| {
+                let (key, value) = row?;
+                let refuse = |_| StoreError::row(Keyspace::Log, &key);
+                Ok((schema::log_seq(&key).map_err(refuse)?, schema::path_value(&value).map_err(refuse)?))
+            })
+            .collect()
+    }
+
+    fn fence_below(
+        &self,
+        level: u8,
+        key: &[u8],
+        inclusive: bool,
+    ) -> Result<Option<(Vec<u8>, Summary)>, StoreError> {
+        let (lower, upper) = (schema::digest_key(level, &[]), schema::digest_key(level, key));
+        let upper = if inclusive { Bound::Included(&*upper) } else { Bound::Excluded(&*upper) };
+        let mut rows = self.raw.range(Keyspace::Digest, Bound::Included(&lower), upper);
+        rows.next_back().map(|row| fence(row?)).transpose()
+    }
+
+    fn fences(
+        &self,
+        level: u8,
+        lower: &[u8],
+        upper: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Summary)>, StoreError> {
+        let lower = schema::digest_key(level, lower);
+        let upper = upper.map_or_else(|| vec![level + 1], |upper| schema::digest_key(level, upper));
+        self.range(Keyspace::Digest, &lower, Some(&upper)).take(limit).map(|row| fence(row?)).collect()
+    }
+
+    fn oldest_history(&self, path: &Path, limit: usize) -> Result<Vec<(Hlc, Dot)>, StoreError> {
+        let prefix = schema::history_prefix(path);
+        let upper = schema::after_prefix(&prefix);
+        let rows = self.range(Keyspace::History, &prefix, Some(&upper)).rev().take(limit);
+        rows.map(|row| {
+            let (key, _) = row?;
+            schema::history_rank(&*self.lives, prefix.len(), &key)
+                .map_err(|_| StoreError::row(Keyspace::History, &key))
+        })
+        .collect()
+    }
+
+    fn tombstones(
+        &self,
+        before: Hlc,
+        after: Option<&(Hlc, Path)>,
+        limit: usize,
+    ) -> Result<Vec<(Hlc, Path)>, StoreError> {
+        let lower = after.map(|(hlc, path)| schema::tombstone_key(*hlc, path));
+        let lower = lower.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let upper = before.0.to_be_bytes();
+        let rows = self.raw.range(Keyspace::Tombstones, lower, Bound::Excluded(&upper));
+        rows.take(limit)
+            .map(|row| {
+                let (key, _) = row?;
+                schema::tombstone_parts(&key).map_err(|_| StoreError::row(Keyspace::Tombstones, &key))
+            })
+            .collect()
+    }
+
+    fn frontier(&self) -> Result<Frontier, StoreError> {
+        let mut frontier = Frontier::new();
+        for row in self.meta_rows(schema::META_FRONTIER) {
+            let (index, value) = row?;
+            let (node, epoch) = self.life(index, schema::META_FRONTIER)?;
+            let mut from = Reader::new(&value);
+            let set = take_interval_set(&mut from)
+                .map_err(|_| StoreError::row(Keyspace::Meta, schema::META_FRONTIER))?;
+            frontier.insert_row(node, epoch, &set);
+        }
+        Ok(frontier)
+    }
+
+    fn floor(&self) -> Result<Floor, StoreError> {
+        let mut floor = Floor::new();
+        for row in self.meta_rows(schema::META_FLOOR) {
+            let (index, value) = row?;
+            let (node, epoch) = self.life(index, schema::META_FLOOR)?;
+            let seq = value
+                .first_chunk::<8>()
+                .ok_or_else(|| StoreError::row(Keyspace::Meta, schema::META_FLOOR))?;
+            floor.raise(Dot { node, epoch, seq: u64::from_be_bytes(*seq) });
+        }
+        Ok(floor)
+    }
+
+    fn counters(&self) -> Result<Counters, StoreError> {
+        let Some(value) = self.raw.get(Keyspace::Meta, schema::META_COUNTERS)? else {
+            return Ok(Counters::default());
+        };
+        schema::take_counters(&value).map_err(|_| StoreError::row(Keyspace::Meta, schema::META_COUNTERS))
+    }
+}
+
+/// A digest row; the level in front of its key is known.
+fn fence((key, value): (Bytes, Bytes)) -> Result<(Vec<u8>, Summary), StoreError> {
+    let summary = schema::take_summary(&value).map_err(|_| StoreError::row(Keyspace::Digest, &key))?;
+    Ok((key[1..].to_vec(), summary))
+}

@@ -1,0 +1,230 @@
+//! A replica's durable state: batches of documents in, rows of an engine out.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rejoin_causal::codec::{LifeIndex, LifeTable, put_interval_set};
+use rejoin_causal::{Epoch, NodeId};
+use rejoin_replica::{Batch, Commit};
+
+use crate::engine::{Engine, Keyspace, RawBatch, RawSnapshot};
+use crate::error::StoreError;
+use crate::schema;
+use crate::snapshot::Snapshot;
+
+/// What a commit waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum SyncPolicy {
+    /// Until the device has it: survives a power cut. The default.
+    #[default]
+    EveryCommit,
+    /// Until the operating system has it: survives `kill -9`, not a power cut.
+    Never,
+}
+
+/// The writing side. There is one; it belongs to the replica's thread.
+#[derive(Debug)]
+pub struct Store<E: Engine> {
+    engine: Arc<E>,
+    lives: LifeTable,
+    published: Arc<RwLock<Arc<LifeTable>>>,
+    sync: SyncPolicy,
+}
+
+/// The reading side: takes snapshots, from any thread, without waiting for the writer.
+#[derive(Debug)]
+pub struct StoreReader<E: Engine> {
+    engine: Arc<E>,
+    lives: Arc<RwLock<Arc<LifeTable>>>,
+}
+
+impl<E: Engine> Clone for StoreReader<E> {
+    fn clone(&self) -> StoreReader<E> {
+        StoreReader { engine: Arc::clone(&self.engine), lives: Arc::clone(&self.lives) }
+    }
+}
+
+impl<E: Engine> StoreReader<E> {
+    /// The state after the last commit.
+    pub fn snapshot(&self) -> Snapshot<E::Snapshot> {
+        // The engine first: lives are published before the rows that use them are committed.
+        let raw = self.engine.snapshot();
+        let lives = Arc::clone(&self.lives.read().unwrap_or_else(PoisonError::into_inner));
+        Snapshot::new(raw, lives)
+    }
+
+    /// Bytes the store occupies.
+    pub fn disk_bytes(&self) -> u64 {
+        self.engine.disk_bytes()
+    }
+}
+
+impl<E: Engine> Store<E> {
+    /// Opens the store in `engine`, or makes a new one in an empty engine. Reads a handful of rows, whatever the
+    /// number of documents.
+    pub fn open(engine: E, sync: SyncPolicy) -> Result<Store<E>, StoreError> {
+        let raw = engine.snapshot();
+        match raw.get(Keyspace::Meta, schema::META_FORMAT)? {
+            Some(found) => check_format(&found)?,
+            None => {
+                let mut batch = RawBatch::new();
+                batch.put(Keyspace::Meta, schema::META_FORMAT, schema::FORMAT.to_be_bytes().to_vec());
+                engine.commit(batch)?;
+                engine.sync()?;
+            }
+        }
+        let mut lives = LifeTable::default();
+        let prefix = schema::META_LIFE;
+        let upper = schema::after_prefix(prefix);
+        let bounds = (std::ops::Bound::Included(prefix), std::ops::Bound::Excluded(&*upper));
+        for (at, row) in raw.range(Keyspace::Meta, bounds.0, bounds.1).enumerate() {
+            let (key, value) = row?;
+            let refuse = || StoreError::row(Keyspace::Meta, &key);
+            let (node, epoch) = schema::take_life(&value).map_err(|_| refuse())?;
+            if lives.index_of(node, epoch) as usize != at || key[prefix.len()..] != index_bytes(at) {
+                return Err(refuse());
+            }
+        }
+        drop(raw);
+        let published = Arc::new(RwLock::new(Arc::new(lives.clone())));
+        Ok(Store { engine: Arc::new(engine), lives, published, sync })
+    }
+
+    /// A reading side.
+    pub fn reader(&self) -> StoreReader<E> {
+        StoreReader { engine: Arc::clone(&self.engine), lives: Arc::clone(&self.published) }
+    }
+
+    /// The state after the last commit.
+    pub fn snapshot(&self) -> Snapshot<E::Snapshot> {
+        self.reader().snapshot()
+    }
+
+    /// Mints the epoch of this start and makes it durable, whatever the sync policy: before any write of it.
+    pub fn begin_epoch(&mut self, unix_ms: u64, random: u16) -> Result<Epoch, StoreError> {
+        let stored = self.engine.snapshot().get(Keyspace::Meta, schema::META_EPOCH)?;
+        let last = match stored {
+            Some(bytes) => {
+                let bytes = bytes.first_chunk::<8>();
+                let bytes = bytes.ok_or_else(|| StoreError::row(Keyspace::Meta, schema::META_EPOCH))?;
+                Epoch(u64::from_be_bytes(*bytes))
+            }
+            None => Epoch::default(),
+        };
+        let epoch = Epoch::after(last, unix_ms, random);
+        let mut batch = RawBatch::new();
+        batch.put(Keyspace::Meta, schema::META_EPOCH, epoch.0.to_be_bytes().to_vec());
+        self.engine.commit(batch)?;
+        self.engine.sync()?;
+        Ok(epoch)
+    }
+
+    /// A small value that another layer keeps here, such as the node's key.
+    pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let key = schema::prefixed(schema::META_NOTE, name.as_bytes());
+        Ok(self.engine.snapshot().get(Keyspace::Meta, &key)?.map(|value| value.to_vec()))
+    }
+
+    /// Keeps a small value durably, whatever the sync policy.
+    pub fn set_note(&mut self, name: &str, value: &[u8]) -> Result<(), StoreError> {
+        let mut batch = RawBatch::new();
+        let key = schema::prefixed(schema::META_NOTE, name.as_bytes());
+        batch.put(Keyspace::Meta, key, value.to_vec());
+        self.engine.commit(batch)?;
+        Ok(self.engine.sync()?)
+    }
+
+    /// Ends the store so that the next open is fast. Readers that are left keep it open; then this only syncs.
+    pub fn close(self) -> Result<(), StoreError> {
+        match Arc::try_unwrap(self.engine) {
+            Ok(engine) => Ok(engine.close()?),
+            Err(shared) => Ok(shared.sync()?),
+        }
+    }
+
+    /// The rows of a batch.
+    fn rows(&mut self, batch: Batch) -> RawBatch {
+        let known = self.lives.lives().len();
+        let lives = &mut self.lives;
+        let mut rows = RawBatch::new();
+        let mut set = |keyspace, key: Vec<u8>, value: Option<Vec<u8>>| match value {
+            Some(value) => rows.put(keyspace, key, value),
+            None => rows.delete(keyspace, key),
+        };
+        for (path, record) in &batch.records {
+            let value = record.as_ref().map(|record| schema::put_record(lives, record));
+            set(Keyspace::Documents, path.key(), value);
+        }
+        for (dot, path) in &batch.log {
+            let key = schema::log_key(lives.index_of(dot.node, dot.epoch), dot.seq);
+            set(Keyspace::Log, key.to_vec(), path.as_ref().map(|path| path.as_str().as_bytes().to_vec()));
+        }
+        for ((path, hlc, dot), row) in &batch.history {
+            let key = schema::history_key(lives, path, *hlc, *dot);
+            set(Keyspace::History, key, row.as_ref().map(|row| schema::put_superseded(lives, row)));
+        }
+        for (sequence, path) in &batch.feed {
+            let value = path.as_ref().map(|path| path.as_str().as_bytes().to_vec());
+            set(Keyspace::Feed, sequence.to_be_bytes().to_vec(), value);
+        }
+        for ((level, key), summary) in &batch.digest {
+            let value = summary.as_ref().map(schema::put_summary);
+            set(Keyspace::Digest, schema::digest_key(*level, key), value);
+        }
+        for ((hlc, path), present) in &batch.tombstones {
+            set(Keyspace::Tombstones, schema::tombstone_key(*hlc, path), present.then(Vec::new));
+        }
+        for ((node, epoch), intervals) in &batch.frontier {
+            let mut value = Vec::new();
+            put_interval_set(&mut value, intervals);
+            set(Keyspace::Meta, life_key(schema::META_FRONTIER, lives, *node, *epoch), Some(value));
+        }
+        for dot in &batch.floor {
+            let key = life_key(schema::META_FLOOR, lives, dot.node, dot.epoch);
+            set(Keyspace::Meta, key, Some(dot.seq.to_be_bytes().to_vec()));
+        }
+        if let Some(counters) = &batch.counters {
+            set(Keyspace::Meta, schema::META_COUNTERS.to_vec(), Some(schema::put_counters(counters)));
+        }
+        for (at, life) in self.lives.lives().iter().enumerate().skip(known) {
+            let key = schema::prefixed(schema::META_LIFE, &index_bytes(at));
+            rows.put(Keyspace::Meta, key, schema::put_life(*life));
+        }
+        if self.lives.lives().len() > known {
+            let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
+            *published = Arc::new(self.lives.clone());
+        }
+        rows
+    }
+}
+
+impl<E: Engine> Commit for Store<E> {
+    type Error = StoreError;
+
+    fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
+        let rows = self.rows(batch);
+        self.engine.commit(rows)?;
+        if self.sync == SyncPolicy::EveryCommit {
+            self.engine.sync()?;
+        }
+        Ok(())
+    }
+}
+
+fn life_key(prefix: &[u8], lives: &mut LifeTable, node: NodeId, epoch: Epoch) -> Vec<u8> {
+    schema::prefixed(prefix, &lives.index_of(node, epoch).to_be_bytes())
+}
+
+fn index_bytes(at: usize) -> [u8; 4] {
+    u32::try_from(at).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+fn check_format(found: &[u8]) -> Result<(), StoreError> {
+    let found = found.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes));
+    match found {
+        Some(schema::FORMAT) => Ok(()),
+        Some(found) if found > schema::FORMAT => {
+            Err(StoreError::NewerFormat { found, supported: schema::FORMAT })
+        }
+        _ => Err(StoreError::row(Keyspace::Meta, schema::META_FORMAT)),
+    }
+}
