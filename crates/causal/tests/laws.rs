@@ -123,8 +123,8 @@ proptest! {
     fn merge_is_commutative_associative_and_idempotent([a, b, c] in three_states()) {
         prop_assert_eq!(merged(&a, &b), merged(&b, &a));
         prop_assert_eq!(merged(&merged(&a, &b), &c), merged(&a, &merged(&b, &c)));
-        prop_assert_eq!(merged(&a, &a), a.clone());
         prop_assert_eq!(merged(&merged(&a, &b), &b), merged(&a, &b));
+        prop_assert_eq!(merged(&a, &a), a);
     }
 
     /// A digest session joins whole states (documents with frontiers), whatever the frontiers hold.
@@ -251,7 +251,7 @@ proptest! {
     #[test]
     fn a_frontier_is_a_set_of_dots(a in pool_dots(), b in pool_dots(), dot in pool_dot()) {
         let (fa, fb) = (frontier_of(&a), frontier_of(&b));
-        prop_assert_eq!(fa.iter().collect::<BTreeSet<_>>(), a.clone());
+        prop_assert_eq!(&fa.iter().collect::<BTreeSet<_>>(), &a);
         prop_assert_eq!(fa.len(), a.len() as u64);
         prop_assert_eq!(fa.is_empty(), a.is_empty());
         prop_assert_eq!(fa.contains(dot), a.contains(&dot));

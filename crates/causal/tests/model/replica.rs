@@ -32,6 +32,16 @@ impl State {
         self.documents.get(&path).cloned().unwrap_or_default()
     }
 
+    /// What a digest is taken of: the versions of each document that has a value. A bare tombstone is not in it;
+    /// replicas collect those at different times, and one whose past has not been applied must not go early.
+    pub(crate) fn digest(&self) -> BTreeMap<Path, Vec<(Dot, Body)>> {
+        let versions = |document: &Document<Body>| {
+            document.versions().iter().map(|version| (version.dot, version.body)).collect::<Vec<_>>()
+        };
+        let all = self.documents.iter().map(|(&path, document)| (path, versions(document)));
+        all.filter(|(_, versions)| versions.iter().any(|(_, body)| body.is_some())).collect()
+    }
+
     /// Where each live version is: the log index.
     pub(crate) fn log(&self) -> BTreeMap<Dot, Path> {
         self.documents

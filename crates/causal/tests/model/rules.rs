@@ -31,6 +31,9 @@ pub(crate) enum Mutant {
     EpochStepsBack,
     /// The digest phase sends the documents of its snapshot with the frontier of now.
     StalePairing,
+    /// The digest compares bare tombstones too, so a peer that has collected one takes it from a replica that has
+    /// not applied what it covers, and with it the knowledge that this is dead (`ThenLog` only).
+    DigestTombstones,
     /// Tombstones are collected before their past has been applied.
     CollectUnready,
     /// The end of the digest phase joins the server's frontier of that moment (`ThenLog` only).

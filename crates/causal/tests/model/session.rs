@@ -72,11 +72,6 @@ impl Session {
             }
             Stage::Log { server: sent, index, missing, queue } => {
                 let Some(dot) = queue.pop_front() else {
-                    if std::env::var_os("VOIDS").is_some() {
-                        let void: Frontier = missing.iter().filter(|dot| !index.contains_key(dot)).collect();
-                        let paths: Vec<Path> = receiver.state.log().into_iter().filter(|(dot, _)| void.contains(*dot)).map(|(_, path)| path).collect();
-                        for path in paths { receiver.merge(self.rules, path, Default::default(), Some(&void)); }
-                    }
                     receiver.state.frontier.union_with(missing);
                     if self.rules.fence == Fence::ThenLog && self.rules.mutant != Mutant::NoFloorJoin {
                         receiver.state.floor.join(&sent.floor);
@@ -95,13 +90,24 @@ impl Session {
     }
 
     fn open_digest(&mut self, server: &Replica, receiver: &Replica, rng: &mut Rng) -> Progress {
-        let (ours, theirs) = (&server.state.documents, &receiver.state.documents);
-        let all: BTreeSet<Path> = ours.keys().chain(theirs.keys()).copied().collect();
-        // A fingerprint is taken of versions alone; the first variant exchanges every path.
-        let versions = |state: &State, path| state.document(path).versions().to_vec();
-        let unequal = |path: &Path| versions(&server.state, *path) != versions(&receiver.state, *path);
-        let mut paths: Vec<Path> =
-            all.into_iter().filter(|path| self.rules.fence == Fence::DigestOnly || unequal(path)).collect();
+        let mut paths: Vec<Path> = match self.rules.fence {
+            Fence::DigestOnly => {
+                let (ours, theirs) = (&server.state.documents, &receiver.state.documents);
+                ours.keys().chain(theirs.keys()).copied().collect::<BTreeSet<_>>().into_iter().collect()
+            }
+            Fence::ThenLog if self.rules.mutant == Mutant::DigestTombstones => {
+                let versions = |state: &State, path| state.document(path).versions().to_vec();
+                let (ours, theirs) = (&server.state, &receiver.state);
+                let all: BTreeSet<Path> =
+                    ours.documents.keys().chain(theirs.documents.keys()).copied().collect();
+                all.into_iter().filter(|&path| versions(ours, path) != versions(theirs, path)).collect()
+            }
+            Fence::ThenLog => {
+                let (ours, theirs) = (server.state.digest(), receiver.state.digest());
+                let all: BTreeSet<Path> = ours.keys().chain(theirs.keys()).copied().collect();
+                all.into_iter().filter(|path| ours.get(path) != theirs.get(path)).collect()
+            }
+        };
         rng.shuffle(&mut paths);
         self.stage = Stage::Digest {
             server: Box::new(server.state.clone()),
