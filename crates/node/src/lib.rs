@@ -1,1 +1,78 @@
 //! A peer-to-peer JSON data synchronization node to embed in a program.
+//!
+//! A node keeps its own durable copy of path-addressed JSON, works alone, and syncs with its peers over any partially
+//! connected network, at the cost of the difference.
+//!
+//! ```
+//! use rejoin::{Node, Strategy};
+//!
+//! # #[derive(serde::Serialize, serde::Deserialize, Debug, PartialEq)]
+//! # struct User { name: String, age: u32 }
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), rejoin::Error> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! use futures_util::StreamExt as _;
+//!
+//! let a = Node::builder()
+//!     .data_dir(dir.path().join("a"))
+//!     .listen("127.0.0.1:0")
+//!     .strategy("users", Strategy::MergeFields)
+//!     .open()
+//!     .await?;
+//! let b = Node::builder()
+//!     .data_dir(dir.path().join("b"))
+//!     .peer(format!("http://{}", a.local_addr().unwrap()))
+//!     .strategy("users", Strategy::MergeFields)
+//!     .open()
+//!     .await?;
+//!
+//! let mut changes = b.subscribe("users")?;
+//! a.put("users/alice", &User { name: "Alice".into(), age: 41 }).await?;
+//!
+//! // The write arrives at b, and b's subscriber is told.
+//! let change = changes.next().await.unwrap()?;
+//! assert!(matches!(change, rejoin::Event::Change { .. }));
+//! let alice: Option<User> = b.get("users/alice").await?;
+//! assert_eq!(alice, Some(User { name: "Alice".into(), age: 41 }));
+//!
+//! a.close().await?;
+//! b.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Read on: [`Builder`] for settings, [`Node`] for what can be done, [`Subscription`] for what a subscriber is
+//! promised, [`Strategy`] for how concurrent writes become one value, [`Durability`] for what an answered write
+//! survives.
+
+mod builder;
+mod clock;
+mod config;
+mod engine;
+mod entry;
+mod error;
+mod links;
+mod node;
+mod scan;
+mod serving;
+mod shared;
+mod status;
+mod subscribe;
+mod writer;
+
+pub use builder::Builder;
+pub use config::{Durability, Limits};
+pub use entry::{Entry, HistoryEntry, HistoryPage, Sibling};
+pub use error::Error;
+pub use node::{Node, NodeInfo};
+pub use scan::{Entries, Page, Scan};
+pub use status::{Direction, NodeStatus, PeerState, PeerStatus};
+pub use subscribe::{Event, From, Subscription};
+
+pub use rejoin_causal::{Dot, Epoch, Frontier, Hlc, NodeId, VersionVector};
+pub use rejoin_replica::json::{Json, JsonError, JsonLimits};
+pub use rejoin_replica::path::{Path, PathError, Prefix, Scope};
+pub use rejoin_replica::strategy::{Candidate, Custom, Resolver, ResolverError};
+pub use rejoin_replica::{
+    Change, Condition, Current, Observed, Policy, RoundReport, Strategy, Visible, Write, Written,
+};

@@ -1,0 +1,413 @@
+//! Opening a node.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, SystemTime};
+
+use rejoin_causal::NodeId;
+use rejoin_link::{BearerToken, ClusterId, ClusterSecret, Identity, Limits as LinkLimits, Listener, NodeKey};
+use rejoin_replica::path::{PATH_BYTES_MAX, Path, SEGMENT_BYTES_MAX, SEGMENTS_MAX};
+use rejoin_replica::{Config, Policy, Replica, Start, Strategy, View as _};
+use rejoin_store::{FjallEngine, FjallOptions, MemoryEngine, Store, SyncPolicy};
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::{Clock, random, wall_ms};
+use crate::config::{
+    Durability, Limits, NAME_BYTES_MAX, QUEUE_JOBS_MAX, SCAN_ITEMS_MAX, SCAN_PAGE_BYTES_MAX,
+};
+use crate::engine::NodeEngine;
+use crate::entry::hex;
+use crate::links::{Links, add_peer, run_link};
+use crate::node::{Node, NodeInfo};
+use crate::shared::Shared;
+use crate::writer::Writer;
+use crate::{Error, error};
+
+/// The note that holds the node's secret key.
+pub(crate) const KEY_NOTE: &str = "key";
+
+/// Settings of a node that is about to open; see [`Node::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a node opens with `open`"]
+pub struct Builder {
+    data_dir: Option<PathBuf>,
+    name: Option<String>,
+    listen: Option<String>,
+    peers: Vec<String>,
+    peer_token: Option<String>,
+    default_strategy: Strategy,
+    strategies: Vec<(String, Strategy)>,
+    cluster: String,
+    cluster_secret: Option<String>,
+    durability: Durability,
+    config: Config,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Builder {
+        Builder {
+            data_dir: None,
+            name: None,
+            listen: None,
+            peers: Vec::new(),
+            peer_token: None,
+            default_strategy: Strategy::LastWriteWins,
+            strategies: Vec::new(),
+            cluster: "default".to_string(),
+            cluster_secret: None,
+            durability: Durability::Disk,
+            config: Config::default(),
+        }
+    }
+
+    /// Where the node keeps its data; made when it is not there. Needed unless the node is [`Builder::in_memory`].
+    pub fn data_dir(mut self, directory: impl Into<PathBuf>) -> Builder {
+        self.data_dir = Some(directory.into());
+        self
+    }
+
+    /// Keeps everything in memory: the data ends with the process. Same as [`Durability::Memory`].
+    pub fn in_memory(self) -> Builder {
+        self.durability(Durability::Memory)
+    }
+
+    /// A name for people, beside the id. At most 64 bytes.
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// An address at which peers can reach this node, such as `127.0.0.1:0`. Not needed to dial others, nor when an
+    /// HTTP server hands its links over.
+    pub fn listen(mut self, address: impl Into<String>) -> Builder {
+        self.listen = Some(address.into());
+        self
+    }
+
+    /// A peer to keep a link to, such as `http://127.0.0.1:3001`.
+    pub fn peer(mut self, url: impl Into<String>) -> Builder {
+        self.peers.push(url.into());
+        self
+    }
+
+    /// Several peers.
+    pub fn peers<U: Into<String>>(mut self, urls: impl IntoIterator<Item = U>) -> Builder {
+        self.peers.extend(urls.into_iter().map(Into::into));
+        self
+    }
+
+    /// A bearer token to show to the peers that this node dials.
+    pub fn peer_token(mut self, token: Option<String>) -> Builder {
+        self.peer_token = token;
+        self
+    }
+
+    /// The strategy of paths without one of their own. Default: last-write-wins.
+    pub fn default_strategy(mut self, strategy: Strategy) -> Builder {
+        self.default_strategy = strategy;
+        self
+    }
+
+    /// The strategy of a path and everything below it. The longest prefix wins. All nodes should have the same.
+    pub fn strategy(mut self, prefix: impl Into<String>, strategy: Strategy) -> Builder {
+        self.strategies.push((prefix.into(), strategy));
+        self
+    }
+
+    /// The cluster's name; nodes of different clusters refuse each other. Default: `default`.
+    pub fn cluster(mut self, name: impl Into<String>) -> Builder {
+        self.cluster = name.into();
+        self
+    }
+
+    /// A secret that every node of the cluster must know; it takes the place of the cluster's name. Use at least 16
+    /// random bytes, or a long passphrase.
+    pub fn cluster_secret(mut self, secret: impl Into<String>) -> Builder {
+        self.cluster_secret = Some(secret.into());
+        self
+    }
+
+    /// What an answered write survives. Default: [`Durability::Disk`].
+    pub fn durability(mut self, durability: Durability) -> Builder {
+        self.durability = durability;
+        self
+    }
+
+    /// Superseded versions kept per path. Default: 10.
+    pub fn max_versions(mut self, versions: u32) -> Builder {
+        self.config.versions_max = versions;
+        self
+    }
+
+    /// Time between anti-entropy rounds; `None`: only on request. Default: 60 s, jittered by a tenth.
+    pub fn anti_entropy_interval(mut self, interval: Option<Duration>) -> Builder {
+        self.config.anti_entropy_interval_ms = interval.map(millis);
+        self
+    }
+
+    /// How long deletes are remembered before they are collected. Default: 7 days.
+    pub fn tombstone_retention(mut self, retention: Duration) -> Builder {
+        self.config.tombstone_retention_ms = millis(retention);
+        self
+    }
+
+    /// How far ahead a peer's clock may be before its writes wait in quarantine. Default: 60 s.
+    pub fn clock_skew_max(mut self, skew: Duration) -> Builder {
+        self.config.clock_skew_max_ms = millis(skew);
+        self
+    }
+
+    /// The largest value that a client of this node may write, in bytes. Default: 1 MiB, at most 16 MiB.
+    pub fn value_bytes_max(mut self, bytes: usize) -> Builder {
+        self.config.value_bytes_max = bytes;
+        self
+    }
+
+    /// The deepest value that a client of this node may write. Default: 64, at most 126.
+    pub fn value_depth_max(mut self, depth: usize) -> Builder {
+        self.config.value_depth_max = depth;
+        self
+    }
+
+    /// Lets digest sessions remove any number of documents. Default: they stop at 1,000 and 5 % of the store.
+    pub fn allow_removals(mut self, allow: bool) -> Builder {
+        self.config.removals_allowed = allow;
+        self
+    }
+
+    /// Opens the node: recovers its store, takes a new epoch, starts listening and dialing. Must be called within a
+    /// tokio runtime with several threads or one; the node runs on it.
+    ///
+    /// # Errors
+    /// A wrong setting, a data directory in use, damaged or of a newer version, or an address in use. Nothing runs
+    /// then.
+    pub async fn open(self) -> Result<Node, Error> {
+        self.check()?;
+        let policy = Arc::new(self.policy()?);
+        let cluster_secret = self.cluster_secret.as_ref().map(ClusterSecret::new);
+        let cluster = match &cluster_secret {
+            Some(secret) => ClusterId::of_secret(secret),
+            None => ClusterId::of_name(&self.cluster),
+        };
+        let peer_token = match &self.peer_token {
+            Some(token) => Some(BearerToken::new(token).map_err(|error| Error::Config(error.to_string()))?),
+            None => None,
+        };
+        let listener = match &self.listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let local_addr = match &listener {
+            Some(listener) => Some(listener.local_addr().map_err(|error| Error::Listen(error.to_string()))?),
+            None => None,
+        };
+
+        let (engine_name, mut store) = self.open_store().await?;
+        let key = match store.note(KEY_NOTE).map_err(|error| Error::open(&error))? {
+            Some(seed) => {
+                let seed =
+                    seed.try_into().map_err(|_| Error::Corrupt("the node's key is damaged".to_string()))?;
+                NodeKey::from_seed(seed)
+            }
+            None => {
+                let key = NodeKey::generate().map_err(|error| Error::Config(error.to_string()))?;
+                store.set_note(KEY_NOTE, &key.seed()).map_err(|error| Error::open(&error))?;
+                key
+            }
+        };
+        let node = NodeId(key.id());
+        let noise = u16::from_le_bytes(random()?);
+        let epoch = store.begin_epoch(wall_ms(), noise).map_err(|error| Error::open(&error))?;
+
+        let name = self.name.clone().unwrap_or_else(|| format!("node-{node:?}"));
+        let identity = Identity {
+            key: Arc::new(key),
+            cluster,
+            secret: cluster_secret,
+            name: name.clone(),
+            epoch: epoch.0,
+            policy: policy.hash(),
+        };
+        identity.check().map_err(|error| Error::Config(error.to_string()))?;
+
+        let clock = Clock::start();
+        let start = Start {
+            node,
+            epoch,
+            seed: u64::from_le_bytes(random()?),
+            config: self.config.clone(),
+            policy: Arc::clone(&policy),
+        };
+        let snapshot = store.snapshot();
+        let sequence = snapshot.counters().map_err(|error| Error::open(&error))?.sequence;
+        let replica = Replica::open(start, clock.now(), &snapshot).map_err(|error| Error::open(&error))?;
+        drop(snapshot);
+
+        let (jobs, jobs_in) = mpsc::channel(QUEUE_JOBS_MAX);
+        let (committed_out, committed) = watch::channel(sequence);
+        let shared = Arc::new(Shared {
+            info: NodeInfo {
+                id: node,
+                name,
+                epoch,
+                started: SystemTime::now(),
+                durability: self.durability,
+                limits: self.limits(),
+                data_dir: self.data_dir.clone().filter(|_| self.durability != Durability::Memory),
+                engine: engine_name,
+                policy_hash: hex(&policy.hash()),
+                local_addr,
+            },
+            policy,
+            clock,
+            config: self.config.clone(),
+            link_limits: LinkLimits::default(),
+            peer_token,
+            identity: RwLock::new(Arc::new(identity)),
+            jobs,
+            reader: RwLock::new(Some(store.reader())),
+            committed,
+            links: Links::new(),
+            link_status: Mutex::default(),
+            subscriptions: Arc::new(AtomicU64::new(0)),
+            failed: watch::Sender::new(None),
+            stopping: watch::Sender::new(false),
+        });
+        let runtime = tokio::runtime::Handle::current();
+        let writer = Writer::new(replica, store, Arc::clone(&shared), jobs_in, committed_out, runtime);
+        std::thread::Builder::new()
+            .name("rejoin-replica".to_string())
+            .spawn(move || writer.run())
+            .map_err(|error| Error::Config(format!("the system starts no thread: {error}")))?;
+
+        let opened = Node::new(Arc::clone(&shared));
+        for peer in &self.peers {
+            add_peer(&shared, peer)?;
+        }
+        if let Some(listener) = listener {
+            tokio::spawn(accept_links(Arc::clone(&shared), listener));
+        }
+        Ok(opened)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let refuse = |text: &str| Err(Error::Config(text.to_string()));
+        if self.durability != Durability::Memory && self.data_dir.is_none() {
+            return refuse(
+                "no data directory: give one with data_dir, or keep the node in memory with in_memory",
+            );
+        }
+        if self.name.as_ref().is_some_and(|name| name.is_empty() || name.len() > NAME_BYTES_MAX) {
+            return refuse("a node's name has 1 to 64 bytes");
+        }
+        if self.config.anti_entropy_interval_ms.is_some_and(|ms| ms < 1_000) {
+            return refuse("the anti-entropy interval is at least one second, or none");
+        }
+        if self.config.value_bytes_max == 0
+            || self.config.value_bytes_max > rejoin_replica::config::VALUE_BYTES_PROTOCOL_MAX
+        {
+            return refuse("the value limit is between 1 byte and 16 MiB");
+        }
+        if self.config.value_depth_max > rejoin_replica::config::VALUE_DEPTH_PROTOCOL_MAX {
+            return refuse("the depth limit is at most 126");
+        }
+        if self.cluster_secret.as_ref().is_some_and(String::is_empty) {
+            return refuse("the cluster secret is empty: leave it out, or give at least 16 random bytes");
+        }
+        for peer in &self.peers {
+            rejoin_link::parse_peer_url(peer).map_err(|error| Error::BadPeer(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    fn policy(&self) -> Result<Policy, Error> {
+        let mut policy = Policy::new(self.default_strategy.clone());
+        for (prefix, strategy) in &self.strategies {
+            let prefix = Path::parse(prefix.trim_end_matches('/'))?;
+            policy = policy.with(&prefix, strategy.clone());
+        }
+        Ok(policy)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            value_bytes: self.config.value_bytes_max,
+            value_depth: self.config.value_depth_max,
+            path_bytes: PATH_BYTES_MAX,
+            path_segments: SEGMENTS_MAX,
+            segment_bytes: SEGMENT_BYTES_MAX,
+            scan_items: SCAN_ITEMS_MAX,
+            scan_page_bytes: SCAN_PAGE_BYTES_MAX,
+            history_versions: self.config.versions_max,
+        }
+    }
+
+    async fn open_store(&self) -> Result<(&'static str, Store<NodeEngine>), Error> {
+        let (durability, directory) = (self.durability, self.data_dir.clone());
+        let open = move || {
+            let engine = match directory.filter(|_| durability != Durability::Memory) {
+                Some(directory) => {
+                    let engine = FjallEngine::open(&directory, FjallOptions::default());
+                    let engine = engine.map_err(|error| Error::open(&error.into()))?;
+                    if engine.torn_bytes() > 0 {
+                        let bytes = engine.torn_bytes();
+                        tracing::info!(bytes, "dropped an incomplete commit at the end of the journal");
+                    }
+                    NodeEngine::Fjall(engine)
+                }
+                None => NodeEngine::Memory(MemoryEngine::new()),
+            };
+            let sync = match durability {
+                Durability::Disk => SyncPolicy::EveryCommit,
+                Durability::Os | Durability::Memory => SyncPolicy::Never,
+            };
+            let name = engine.name();
+            let store = Store::open(engine, sync).map_err(|error| Error::open(&error))?;
+            Ok((name, store))
+        };
+        let opened = tokio::task::spawn_blocking(open).await;
+        opened.map_err(|failed| Error::Corrupt(format!("the store could not be opened: {failed}")))?
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn bind(address: &str) -> Result<Listener, Error> {
+    Listener::bind(address)
+        .await
+        .map_err(|failed| Error::Listen(format!("cannot listen on {address}: {}", error::chain(&failed))))
+}
+
+/// Accepts links until the node stops.
+async fn accept_links(shared: Arc<Shared>, listener: Listener) {
+    let mut stopping = shared.stopping.subscribe();
+    loop {
+        let incoming = tokio::select! {
+            incoming = listener.accept() => incoming,
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        };
+        let incoming = match incoming {
+            Ok(incoming) => incoming,
+            Err(failed) => {
+                // Out of descriptors, most likely: wait for some to be given back.
+                tracing::warn!(error = %failed, "cannot accept a connection");
+                shared.pause(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let remote = incoming.remote_addr().to_string();
+            let identity = shared.identity();
+            match incoming.link(&identity, &shared.link_limits).await {
+                Ok(link) => {
+                    run_link(shared, link, None).await;
+                }
+                Err(failed) => crate::node::note_refused(&shared, &remote, &failed).await,
+            }
+        });
+    }
+}

@@ -1,0 +1,178 @@
+//! What can go wrong with a node, by who must act.
+
+use rejoin_replica::json::JsonError;
+use rejoin_replica::path::PathError;
+use rejoin_replica::{Current, Refusal};
+use rejoin_store::{EngineError, StoreError};
+
+/// An operation was not done. Nothing is half-done after any of these.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The path is not one.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// The value is not acceptable JSON.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// Nothing is there.
+    #[error("{}", if *deleted { "the value was deleted" } else { "there is no value at this path" })]
+    NotFound {
+        /// It was there and was deleted.
+        deleted: bool,
+    },
+    /// The condition of the write does not hold.
+    #[error("the condition does not hold: the value has changed, or is there, or is not")]
+    Precondition(Box<Current>),
+    /// The path's strategy refuses the write.
+    #[error("first-write-wins: the path has a value already")]
+    RejectedByStrategy(Box<Current>),
+    /// The value is too large.
+    #[error("the value would be {bytes} bytes, and the limit is {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The cursor is not one of ours.
+    #[error("the cursor is not valid")]
+    BadCursor,
+    /// The peer URL is not acceptable.
+    #[error("{0}")]
+    BadPeer(String),
+    /// The replica has more to do than it can.
+    #[error("the node is overloaded")]
+    Overloaded,
+    /// It took too long.
+    #[error("it took too long")]
+    TimedOut,
+    /// The node is closing or closed.
+    #[error("the node is closed")]
+    Closed,
+    /// The store has failed; the process should end and start again.
+    #[error("the store has failed: {0}")]
+    Storage(String),
+    /// Another process has the data directory.
+    #[error("{0}")]
+    Locked(String),
+    /// The store is damaged.
+    #[error("{0}")]
+    Corrupt(String),
+    /// The store was written by a newer version.
+    #[error("{0}")]
+    Format(String),
+    /// No space is left.
+    #[error("{0}")]
+    DiskFull(String),
+    /// A setting is wrong.
+    #[error("{0}")]
+    Config(String),
+    /// The address cannot be listened on.
+    #[error("{0}")]
+    Listen(String),
+}
+
+impl Error {
+    /// The code that programs compare, in snake case.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::Path(error) => error.code(),
+            Error::Json(error) => error.code(),
+            Error::NotFound { .. } => "not_found",
+            Error::Precondition(_) => "precondition_failed",
+            Error::RejectedByStrategy(_) => "rejected_by_strategy",
+            Error::TooLarge { .. } => "too_large",
+            Error::BadCursor => "invalid_cursor",
+            Error::BadPeer(_) => "invalid_peer",
+            Error::Overloaded => "overloaded",
+            Error::TimedOut => "timed_out",
+            Error::Closed => "closed",
+            Error::Storage(_) => "storage_failed",
+            Error::Locked(_) => "locked",
+            Error::Corrupt(_) => "corrupt_store",
+            Error::Format(_) => "newer_format",
+            Error::DiskFull(_) => "disk_full",
+            Error::Config(_) => "invalid_config",
+            Error::Listen(_) => "listen_failed",
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Error::Path(error) => return error.hint().to_string(),
+            Error::Json(error) => return error.hint().to_string(),
+            Error::NotFound { deleted: true } => "its history tells what it was",
+            Error::NotFound { deleted: false } => "scan a prefix to see what there is",
+            Error::Precondition(_) => "read the current value, decide again, and retry with its etag",
+            Error::RejectedByStrategy(_) => "read the current value; to replace it, delete it first",
+            Error::TooLarge { .. } => "split the value over several paths, or raise the limit on this node",
+            Error::BadCursor => "use the cursor of the last page as it was given, or start without one",
+            Error::BadPeer(_) => "give the peer's base URL, such as http://127.0.0.1:3001",
+            Error::Overloaded => "retry after a moment",
+            Error::TimedOut => "retry; status shows which peers are slow",
+            Error::Closed => "open the node again",
+            Error::Storage(_) => "end the process and start it again: it recovers every answered write",
+            Error::Locked(_) => "stop the other process, or choose another data directory",
+            Error::Corrupt(_) => {
+                "restore a backup, or move the data directory away and start empty: peers send what they have"
+            }
+            Error::Format(_) => "start the version that wrote it, or a newer one",
+            Error::DiskFull(_) => "free some space",
+            Error::Config(_) => "correct the setting",
+            Error::Listen(_) => "choose another address or port, or stop what uses it",
+        }
+        .to_string()
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn retryable(&self) -> bool {
+        matches!(self, Error::Overloaded | Error::TimedOut | Error::Closed | Error::DiskFull(_))
+    }
+
+    pub(crate) fn open(error: &StoreError) -> Error {
+        let text = chain(error);
+        match error {
+            StoreError::Engine(EngineError::Locked { .. }) => Error::Locked(text),
+            StoreError::Engine(EngineError::Corrupt { .. }) | StoreError::Row { .. } => Error::Corrupt(text),
+            StoreError::Engine(EngineError::DiskFull { .. }) => Error::DiskFull(text),
+            StoreError::NewerFormat { .. } => Error::Format(text),
+            _ => Error::Storage(text),
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Error {
+        match &error {
+            StoreError::Engine(EngineError::DiskFull { .. }) => Error::DiskFull(chain(&error)),
+            _ => Error::Storage(chain(&error)),
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Error {
+        match refusal {
+            Refusal::NotFound { deleted } => Error::NotFound { deleted },
+            Refusal::Precondition(current) => Error::Precondition(Box::new(current)),
+            Refusal::RejectedByStrategy(current) => Error::RejectedByStrategy(Box::new(current)),
+            Refusal::TooLarge { bytes, limit } => Error::TooLarge { bytes, limit },
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}

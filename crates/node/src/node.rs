@@ -1,0 +1,293 @@
+//! The handle of a running node.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rejoin_causal::{Epoch, NodeId};
+use rejoin_link::{AcceptError, HandshakeError, accept};
+use rejoin_replica::json::{Json, JsonLimits};
+use rejoin_replica::path::{Path, Prefix, Scope};
+use rejoin_replica::{Change, Condition, Input, Observed, RoundReport, View as _, Write, Written};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::Error;
+use crate::builder::Builder;
+use crate::config::{Durability, Limits, ROUND_WAIT_MAX};
+use crate::entry::{Entry, HistoryEntry, HistoryPage};
+use crate::links::{add_peer, remove_peer, run_link};
+use crate::scan::Scan;
+use crate::shared::{Job, Shared};
+use crate::subscribe::{From, Source, Subscription};
+
+/// What does not change while a node runs.
+#[derive(Clone, Debug)]
+pub struct NodeInfo {
+    /// The node's id at the start; it changes only when a clone of the node is met.
+    pub id: NodeId,
+    /// Its name for people.
+    pub name: String,
+    /// Its epoch at the start.
+    pub epoch: Epoch,
+    /// When it started.
+    pub started: SystemTime,
+    /// What an answered write survives.
+    pub durability: Durability,
+    /// What it accepts from clients.
+    pub limits: Limits,
+    /// Where its data is.
+    pub data_dir: Option<PathBuf>,
+    /// The name of its storage engine.
+    pub engine: &'static str,
+    /// The hash of its conflict strategies, in hex.
+    pub policy_hash: String,
+    /// Where it listens for links, when it does so itself.
+    pub local_addr: Option<SocketAddr>,
+}
+
+/// A running node. Cheap to clone; the node stops when [`Node::close`] is called or the last handle is dropped.
+#[derive(Clone, Debug)]
+pub struct Node {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Node").field(&self.shared.info.id).finish()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.stop();
+        // Ends the replica's thread; when the queue is full, closing it does so as soon as it is drained.
+        let (answer, _) = tokio::sync::oneshot::channel();
+        let _ = self.shared.jobs.try_send(Job::Close(answer));
+    }
+}
+
+impl Node {
+    /// Settings of a node to open.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn new(shared: Arc<Shared>) -> Node {
+        Node { handle: Arc::new(Handle { shared }) }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+
+    /// Writes a value. When this returns, the write is as durable as the node's [`Durability`] says.
+    pub async fn put<T: Serialize + ?Sized>(&self, path: &str, value: &T) -> Result<Written, Error> {
+        let change = Change::Put(self.json(value)?);
+        self.change(path, change).await
+    }
+
+    /// Applies a JSON merge patch (RFC 7396). Under merge-fields a `null` member removes its field everywhere.
+    pub async fn patch<T: Serialize + ?Sized>(&self, path: &str, patch: &T) -> Result<Written, Error> {
+        let change = Change::Patch(self.json(patch)?);
+        self.change(path, change).await
+    }
+
+    /// Deletes a value; false when there is none.
+    pub async fn delete(&self, path: &str) -> Result<bool, Error> {
+        match self.change(path, Change::Delete).await {
+            Ok(_) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a value; `None` when there is none.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Error> {
+        let entry = self.entry(&Path::parse(path)?)?;
+        let value = entry.and_then(|entry| entry.value);
+        Ok(value.map(|value| value.get()).transpose()?)
+    }
+
+    /// Reads every value whose path begins with `prefix`, in path order; see [`Scan`]. `users/` is a subtree, the
+    /// empty prefix is everything.
+    pub fn scan(&self, prefix: &str) -> Result<Scan, Error> {
+        self.scan_prefix(Prefix::parse(prefix)?)
+    }
+
+    /// As [`Node::scan`], with a prefix that was parsed before.
+    pub fn scan_prefix(&self, prefix: Prefix) -> Result<Scan, Error> {
+        let snapshot = self.shared().snapshot()?;
+        Ok(Scan::new(snapshot, Arc::clone(&self.shared().policy), Ok(prefix)))
+    }
+
+    /// The superseded versions of a path, newest first.
+    pub async fn history(&self, path: &str) -> Result<Vec<HistoryEntry>, Error> {
+        Ok(self.history_page(&Path::parse(path)?, usize::MAX, None)?.items)
+    }
+
+    /// A page of the superseded versions of a path, newest first, behind `cursor`.
+    pub fn history_page(
+        &self,
+        path: &Path,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<HistoryPage, Error> {
+        let after = match cursor {
+            Some(cursor) => Some(cursor.parse().map_err(|_| Error::BadCursor)?),
+            None => None,
+        };
+        let snapshot = self.shared().snapshot()?;
+        let mut items: Vec<HistoryEntry> = Vec::new();
+        let mut passed = after.is_none();
+        for row in snapshot.history(path) {
+            let item = HistoryEntry::from(row?);
+            if !passed {
+                passed = Some(item.version) == after;
+                continue;
+            }
+            if items.len() == limit {
+                let cursor = items.last().map(|last| last.version.to_string());
+                return Ok(HistoryPage { items, cursor });
+            }
+            items.push(item);
+        }
+        Ok(HistoryPage { items, cursor: None })
+    }
+
+    /// Every change from now on of `scope`: that path, everything below it, and its ancestors; all paths when empty.
+    pub fn subscribe(&self, scope: &str) -> Result<Subscription, Error> {
+        self.subscribe_scope(Scope::parse(scope)?, From::Now)
+    }
+
+    /// As [`Node::subscribe`], from a place of your choice.
+    pub fn subscribe_scope(&self, scope: Scope, from: From) -> Result<Subscription, Error> {
+        let source = Source { shared: Arc::clone(self.shared()), committed: self.shared().committed.clone() };
+        Subscription::new(source, scope, from)
+    }
+
+    /// Does a write with everything that can be said about one.
+    pub async fn write(&self, write: Write) -> Result<Written, Error> {
+        match self.shared().ask(|answer| Job::Write(write, answer)).await? {
+            Ok(written) => Ok(*written),
+            Err(refusal) => Err((*refusal).into()),
+        }
+    }
+
+    /// What is at a path: `None` when nobody ever wrote it, an entry without a value when it was deleted.
+    pub fn entry(&self, path: &Path) -> Result<Option<Entry>, Error> {
+        let record = self.shared().snapshot()?.record(path)?;
+        Ok(record.and_then(|record| Entry::of(&self.shared().policy, path.clone(), &record.document)))
+    }
+
+    /// What this node has applied, as opaque text: a client that brings it to another node can ask that node to have
+    /// applied at least as much.
+    pub fn token(&self) -> Result<String, Error> {
+        Ok(rejoin_causal::token::encode(&self.shared().snapshot()?.frontier()?))
+    }
+
+    /// Whether this node has applied everything that a token stands for.
+    pub fn has_applied(&self, token: &str) -> Result<bool, Error> {
+        let wanted = rejoin_causal::token::decode(token).map_err(|_| Error::BadCursor)?;
+        Ok(self.shared().snapshot()?.frontier()?.is_superset(&wanted))
+    }
+
+    /// Waits until something is committed after this call, or for at most that long.
+    pub async fn committed(&self, at_most: std::time::Duration) {
+        let mut committed = self.shared().committed.clone();
+        committed.mark_unchanged();
+        let _ = tokio::time::timeout(at_most, committed.changed()).await;
+    }
+
+    /// What does not change while the node runs.
+    pub fn info(&self) -> &NodeInfo {
+        &self.shared().info
+    }
+
+    /// Whether the node can serve; otherwise why not.
+    pub fn ready(&self) -> Result<(), String> {
+        if let Some(reason) = &*self.shared().failed.borrow() {
+            return Err(format!("the store has failed: {reason}"));
+        }
+        if *self.shared().stopping.borrow() {
+            return Err("the node is shutting down".to_string());
+        }
+        Ok(())
+    }
+
+    /// Compares this node with every linked peer and exchanges what differs; tells when that is done. Bounded to
+    /// 30 s.
+    pub async fn anti_entropy(&self) -> Result<RoundReport, Error> {
+        let round = self.shared().ask(Job::AntiEntropy);
+        tokio::time::timeout(ROUND_WAIT_MAX, round).await.map_err(|_| Error::TimedOut)?
+    }
+
+    /// Keeps a link to a peer from now on; false when it does already.
+    pub fn add_peer(&self, url: &str) -> Result<bool, Error> {
+        add_peer(self.shared(), url)
+    }
+
+    /// Stops dialing a peer and closes that link; false when it was not dialed.
+    pub fn remove_peer(&self, url: &str) -> bool {
+        remove_peer(self.shared(), url)
+    }
+
+    /// Runs a link over an upgraded stream of `GET /api/_link`, to its end.
+    pub async fn accept_link<IO>(&self, io: IO, remote: String)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let shared = Arc::clone(self.shared());
+        let identity = shared.identity();
+        match accept(io, &identity, &shared.link_limits).await {
+            Ok(link) => {
+                run_link(shared, link, None).await;
+            }
+            Err(error) => note_refused(&shared, &remote, &AcceptError::Handshake(error)).await,
+        }
+    }
+
+    /// Where the node listens for links, when [`Builder::listen`] asked it to.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.shared().info.local_addr
+    }
+
+    /// Stops the node: ends its links, finishes what is queued, and lets the data directory go.
+    pub async fn close(self) -> Result<(), Error> {
+        self.shared().ask(Job::Close).await?
+    }
+
+    /// Waits until the store fails, if it ever does; tells why. The process should exit with an error then.
+    pub async fn failed(&self) -> String {
+        let mut failed = self.shared().failed.subscribe();
+        match failed.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    async fn change(&self, path: &str, change: Change) -> Result<Written, Error> {
+        let path = Path::parse(path)?;
+        let (condition, observed) = (Condition::Always, Observed::All);
+        self.write(Write { path, change, condition, observed }).await
+    }
+
+    fn json<T: Serialize + ?Sized>(&self, value: &T) -> Result<Json, Error> {
+        let Limits { value_bytes: bytes, value_depth: depth, .. } = self.info().limits;
+        Ok(Json::from_serialize(value, &JsonLimits { bytes, depth })?)
+    }
+}
+
+/// Logs why an incoming link came to nothing.
+pub(crate) async fn note_refused(shared: &Shared, remote: &str, error: &AcceptError) {
+    if let AcceptError::Handshake(HandshakeError::Clone { epoch }) = error {
+        shared.tell(Input::CloneSeen { epoch: Epoch(*epoch) }).await;
+    }
+    tracing::warn!(remote, error = %crate::error::chain(error), "an incoming link was refused");
+}

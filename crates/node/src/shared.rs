@@ -1,0 +1,124 @@
+//! What the parts of a running node share: the way to the replica's thread, the reading side, and the links.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use rejoin_link::{BearerToken, Identity, Limits as LinkLimits};
+use rejoin_replica::{Input, LinkStatus, Policy, Refusal, RoundReport, Status, Write, Written};
+use rejoin_store::{Snapshot, StoreReader};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::Error;
+use crate::clock::Clock;
+use crate::config::QUEUE_WAIT_MAX;
+use crate::engine::{NodeEngine, NodeSnapshot};
+use crate::links::{Links, Ports};
+use crate::node::NodeInfo;
+
+/// One message to the replica's thread.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Something happened.
+    Input(Input),
+    /// A link is up: what happened, and where its frames go.
+    LinkUp(Input, Ports),
+    Write(Write, oneshot::Sender<Result<Box<Written>, Box<Refusal>>>),
+    AntiEntropy(oneshot::Sender<RoundReport>),
+    Status(oneshot::Sender<Box<Status>>),
+    /// A reader of this store failed: the disk is not to be trusted.
+    Failed(Error),
+    /// Finish, close the store, answer.
+    Close(oneshot::Sender<Result<(), Error>>),
+}
+
+pub(crate) struct Shared {
+    pub(crate) info: NodeInfo,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) clock: Clock,
+    pub(crate) config: rejoin_replica::Config,
+    pub(crate) link_limits: LinkLimits,
+    pub(crate) peer_token: Option<BearerToken>,
+    pub(crate) identity: RwLock<Arc<Identity>>,
+    pub(crate) jobs: mpsc::Sender<Job>,
+    /// Taken away when the node closes, so that the store can be let go.
+    pub(crate) reader: RwLock<Option<StoreReader<NodeEngine>>>,
+    pub(crate) committed: watch::Receiver<u64>,
+    pub(crate) links: Links,
+    /// What the replica last said of its links.
+    pub(crate) link_status: Mutex<Vec<LinkStatus>>,
+    pub(crate) subscriptions: Arc<AtomicU64>,
+    /// Why the store failed.
+    pub(crate) failed: watch::Sender<Option<String>>,
+    /// Set once: everything winds down.
+    pub(crate) stopping: watch::Sender<bool>,
+}
+
+/// A lock whose holder panicked still guards plain data.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn reader(&self) -> Result<StoreReader<NodeEngine>, Error> {
+        let reader = self.reader.read().unwrap_or_else(PoisonError::into_inner);
+        reader.clone().ok_or(Error::Closed)
+    }
+
+    pub(crate) fn snapshot(&self) -> Result<Snapshot<NodeSnapshot>, Error> {
+        Ok(self.reader()?.snapshot())
+    }
+
+    pub(crate) fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.identity.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Hands a client's job over; refuses as overload when the queue stays full.
+    pub(crate) async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        match tokio::time::timeout(QUEUE_WAIT_MAX, self.jobs.send(job(answer))).await {
+            Err(_) => return Err(Error::Overloaded),
+            Ok(Err(_)) => return Err(self.ended()),
+            Ok(Ok(())) => {}
+        }
+        answered.await.map_err(|_| self.ended())
+    }
+
+    /// Hands an input of a link over; waits as long as it takes, which slows the link down.
+    pub(crate) async fn tell(&self, input: Input) {
+        // A closed queue means that the node is closing: nothing is left to tell.
+        let _ = self.jobs.send(Job::Input(input)).await;
+    }
+
+    /// Why there is no replica any more.
+    pub(crate) fn ended(&self) -> Error {
+        match &*self.failed.borrow() {
+            Some(reason) => Error::Storage(reason.clone()),
+            None => Error::Closed,
+        }
+    }
+
+    pub(crate) fn fail(&self, reason: String) {
+        tracing::error!(%reason, "the store has failed; no write is accepted until the process starts again");
+        self.failed.send_if_modified(|failed| {
+            let first = failed.is_none();
+            failed.get_or_insert(reason);
+            first
+        });
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Waits for the end, or for that long.
+    pub(crate) async fn pause(&self, duration: Duration) -> bool {
+        let mut stopping = self.stopping.subscribe();
+        let stopped = stopping.wait_for(|stopping| *stopping);
+        tokio::time::timeout(duration, stopped).await.is_ok()
+    }
+
+    pub(crate) fn live_subscriptions(&self) -> u64 {
+        self.subscriptions.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,236 @@
+//! How a node is doing.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use rejoin_causal::{Epoch, Hlc, NodeId, VersionVector};
+use rejoin_replica::LinkStatus;
+
+use crate::config::{Durability, Limits};
+use crate::links::DialState;
+use crate::node::Node;
+use crate::shared::{Job, lock};
+use crate::{Error, entry};
+
+/// Who dialed a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The peer.
+    In,
+    /// This node.
+    Out,
+}
+
+/// Whether there is a link to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerState {
+    /// There is.
+    Connected,
+    /// There is not; the node tries again by itself.
+    Backoff,
+    /// One side refused the other: another cluster, a wrong secret, or the node itself.
+    Rejected,
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Direction::In => "in",
+            Direction::Out => "out",
+        })
+    }
+}
+
+impl fmt::Display for PeerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PeerState::Connected => "connected",
+            PeerState::Backoff => "backoff",
+            PeerState::Rejected => "rejected",
+        })
+    }
+}
+
+/// A peer: linked, or dialed.
+#[derive(Clone, Debug)]
+pub struct PeerStatus {
+    /// Its id, once it has proved it.
+    pub id: Option<NodeId>,
+    /// Its name.
+    pub name: Option<String>,
+    /// The URL at which it is dialed.
+    pub url: Option<String>,
+    /// Who dialed.
+    pub direction: Direction,
+    /// Whether there is a link.
+    pub state: PeerState,
+    /// Where the conversation is: `greeting`, `fenced`, `catching-up`, `live`, or nothing without a link.
+    pub session: &'static str,
+    /// Since when the state is what it is.
+    pub since: SystemTime,
+    /// The measured round trip.
+    pub rtt: Option<Duration>,
+    /// Writes that the peer is not known to have.
+    pub ahead: u64,
+    /// Writes that the peer had at the last exchange and this node has not.
+    pub behind: u64,
+    /// Bytes waiting to be sent.
+    pub queue_bytes: u64,
+    /// Why the last attempt or link ended.
+    pub last_error: Option<String>,
+    /// When the next attempt is due.
+    pub next_retry_at: Option<SystemTime>,
+}
+
+/// A node as a person sees it.
+#[derive(Clone, Debug)]
+pub struct NodeStatus {
+    /// Its id.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// How long it has run.
+    pub uptime: Duration,
+    /// Whether it can serve.
+    pub ready: bool,
+    /// The newest write applied of each node.
+    pub vector_clock: VersionVector,
+    /// What it has applied, as opaque text.
+    pub token: String,
+    /// Its peers.
+    pub peers: Vec<PeerStatus>,
+    /// Documents with a value.
+    pub entries: u64,
+    /// Deletes that are remembered.
+    pub tombstones: u64,
+    /// Superseded versions kept.
+    pub history_entries: u64,
+    /// Documents with more than one live version.
+    pub conflicts: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+    /// The storage engine.
+    pub engine: &'static str,
+    /// What an answered write survives.
+    pub durability: Durability,
+    /// The greatest stamp given or seen.
+    pub hlc: Hlc,
+    /// The greatest lead of a peer's clock seen, in milliseconds.
+    pub skew_max_ms: u64,
+    /// Documents waiting because their stamps are far in the future.
+    pub quarantined: u64,
+    /// The digest of all documents, in hex: equal on nodes that show the same.
+    pub digest: String,
+    /// When the last comparison with a peer ended.
+    pub last_round_at: Option<SystemTime>,
+    /// How long it took.
+    pub last_round_ms: Option<u64>,
+    /// The hash of the conflict strategies.
+    pub policy_hash: String,
+    /// Linked peers with other strategies.
+    pub policy_mismatches: Vec<NodeId>,
+    /// Live subscriptions.
+    pub subscriptions: u64,
+    /// What it accepts from clients.
+    pub limits: Limits,
+}
+
+impl Node {
+    /// How the node is doing.
+    pub async fn status(&self) -> Result<NodeStatus, Error> {
+        let shared = self.shared();
+        let status = shared.ask(Job::Status).await?;
+        let info = self.info();
+        let policy = shared.identity().policy;
+        let now = shared.clock.now();
+        let ago = |steady_ms: u64| Duration::from_millis(now.steady_ms.saturating_sub(steady_ms));
+        Ok(NodeStatus {
+            node: status.node,
+            name: info.name.clone(),
+            epoch: status.epoch,
+            uptime: info.started.elapsed().unwrap_or_default(),
+            ready: self.ready().is_ok(),
+            vector_clock: status.frontier.tops(),
+            token: rejoin_causal::token::encode(&status.frontier),
+            peers: self.peers(),
+            entries: status.counters.values.count,
+            tombstones: status.counters.tombstones,
+            history_entries: status.counters.history,
+            conflicts: status.counters.conflicts,
+            disk_bytes: shared.reader()?.disk_bytes(),
+            engine: info.engine,
+            durability: info.durability,
+            hlc: status.counters.hlc,
+            skew_max_ms: status.skew_max_ms,
+            quarantined: status.quarantined,
+            digest: entry::hex(&status.counters.values.fingerprint.to_be_bytes()),
+            last_round_at: status.last_round.map(|(at_ms, _)| SystemTime::now() - ago(at_ms)),
+            last_round_ms: status.last_round.map(|(_, took_ms)| took_ms),
+            policy_hash: info.policy_hash.clone(),
+            policy_mismatches: shared.links.with_up(|up| {
+                let others = up.values().filter(|up| up.peer.policy != policy);
+                others.map(|up| NodeId(up.peer.id)).collect()
+            }),
+            subscriptions: shared.live_subscriptions(),
+            limits: info.limits,
+        })
+    }
+
+    /// The peers, linked and dialed. How far ahead and behind they are is as of the last [`Node::status`].
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        let shared = self.shared();
+        let sessions = lock(&shared.link_status).clone();
+        let session = |link| sessions.iter().find(|session: &&LinkStatus| session.link == link);
+        let mut peers: Vec<PeerStatus> = shared.links.with_up(|up| {
+            let linked = up.iter().map(|(link, up)| PeerStatus {
+                id: Some(NodeId(up.peer.id)),
+                name: Some(up.peer.name.clone()),
+                url: up.url.clone(),
+                direction: if up.dialed { Direction::Out } else { Direction::In },
+                state: PeerState::Connected,
+                session: session(*link).map_or("greeting", |session| session.session),
+                since: up.since,
+                rtt: up.stats.rtt(),
+                ahead: session(*link).map_or(0, |session| session.ahead),
+                behind: session(*link).map_or(0, |session| session.behind),
+                queue_bytes: session(*link).map_or(0, |session| session.queued_bytes),
+                last_error: None,
+                next_retry_at: None,
+            });
+            linked.collect()
+        });
+        shared.links.with_dialed(|dialed| {
+            for (url, dialed) in dialed {
+                // A peer that dialed us while we dial it is one peer.
+                let linked = peers.iter_mut().find(|peer| {
+                    peer.url.as_deref() == Some(url) || (peer.id.is_some() && peer.id == dialed.peer)
+                });
+                if let Some(peer) = linked {
+                    peer.url = Some(url.clone());
+                    continue;
+                }
+                peers.push(PeerStatus {
+                    id: dialed.peer,
+                    name: None,
+                    url: Some(url.clone()),
+                    direction: Direction::Out,
+                    state: match dialed.state {
+                        DialState::Rejected => PeerState::Rejected,
+                        DialState::Trying | DialState::Connected => PeerState::Backoff,
+                    },
+                    session: "",
+                    since: dialed.since,
+                    rtt: None,
+                    ahead: 0,
+                    behind: 0,
+                    queue_bytes: 0,
+                    last_error: dialed.last_error.clone(),
+                    next_retry_at: dialed.next_retry_at,
+                });
+            }
+        });
+        peers
+    }
+}

@@ -1,0 +1,251 @@
+//! The replica's thread: drains its queue in groups, commits each group once, then does what came of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use rejoin_link::{Identity, NodeKey};
+use rejoin_replica::{
+    Alarm, AuditStep, Effect, Input, LinkId, Refusal, Replica, RequestId, RoundReport, Status, Written,
+};
+use rejoin_store::{Store, StoreError};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::Error;
+use crate::clock::{random, wall_ms};
+use crate::config::GROUP_INPUTS_MAX;
+use crate::engine::NodeEngine;
+use crate::links::Ports;
+use crate::serving::ReadCommand;
+use crate::shared::{Job, Shared, lock};
+
+/// Goodbyes of links while a node closes.
+const GOODBYE_MAX: Duration = Duration::from_secs(3);
+
+/// A request that waits for its effect.
+enum Asked {
+    Write(oneshot::Sender<Result<Box<Written>, Box<Refusal>>>),
+    AntiEntropy(oneshot::Sender<RoundReport>),
+    Status(oneshot::Sender<Box<Status>>),
+}
+
+/// The thread's state.
+pub(crate) struct Writer {
+    pub(crate) replica: Replica,
+    pub(crate) store: Store<NodeEngine>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) jobs: mpsc::Receiver<Job>,
+    pub(crate) committed: watch::Sender<u64>,
+    pub(crate) runtime: tokio::runtime::Handle,
+    asked: BTreeMap<RequestId, Asked>,
+    ports: BTreeMap<LinkId, Ports>,
+    next_request: u64,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        replica: Replica,
+        store: Store<NodeEngine>,
+        shared: Arc<Shared>,
+        jobs: mpsc::Receiver<Job>,
+        committed: watch::Sender<u64>,
+        runtime: tokio::runtime::Handle,
+    ) -> Writer {
+        let (asked, ports) = (BTreeMap::new(), BTreeMap::new());
+        Writer { replica, store, shared, jobs, committed, runtime, asked, ports, next_request: 1 }
+    }
+
+    /// Runs until the node closes or the store fails.
+    pub(crate) fn run(mut self) {
+        let runtime = self.runtime.clone();
+        let _entered = runtime.enter();
+        let mut group = Vec::new();
+        let closing = loop {
+            let deadline = self.shared.clock.instant(self.replica.deadline(self.shared.clock.now()));
+            let receive = self.jobs.recv_many(&mut group, GROUP_INPUTS_MAX);
+            let received = runtime.block_on(tokio::time::timeout_at(deadline.into(), receive));
+            match received {
+                Ok(0) => break None,
+                Ok(_) => {}
+                Err(_) => group.push(Job::Input(Input::Tick)),
+            }
+            match self.group(std::mem::take(&mut group)) {
+                Ok(None) => {}
+                Ok(Some(answer)) => break Some(answer),
+                Err(error) => {
+                    self.shared.fail(error.to_string());
+                    break None;
+                }
+            }
+        };
+        self.end(closing);
+    }
+
+    /// Handles a group of jobs: one batch, one sync, then the effects. A job to close ends it.
+    fn group(&mut self, jobs: Vec<Job>) -> Result<Option<oneshot::Sender<Result<(), Error>>>, Error> {
+        let mut inputs = Vec::with_capacity(jobs.len());
+        let mut closing = None;
+        for job in jobs {
+            match job {
+                Job::Input(input) => {
+                    if let Input::LinkDown(link) = &input {
+                        self.ports.remove(link);
+                    }
+                    inputs.push(input);
+                }
+                Job::LinkUp(input, ports) => {
+                    if let Input::LinkUp { link, .. } = &input {
+                        self.ports.insert(*link, ports);
+                    }
+                    inputs.push(input);
+                }
+                Job::Write(write, answer) => {
+                    let request = self.ask(Asked::Write(answer));
+                    inputs.push(Input::Write(request, write));
+                }
+                Job::AntiEntropy(answer) => {
+                    let request = self.ask(Asked::AntiEntropy(answer));
+                    inputs.push(Input::AntiEntropy(request));
+                }
+                Job::Status(answer) => {
+                    let request = self.ask(Asked::Status(answer));
+                    inputs.push(Input::Status(request));
+                }
+                Job::Failed(error) => return Err(error),
+                Job::Close(answer) => closing = Some(answer),
+            }
+        }
+        self.handle(inputs)?;
+        Ok(closing)
+    }
+
+    fn ask(&mut self, asked: Asked) -> RequestId {
+        let request = RequestId(self.next_request);
+        self.next_request += 1;
+        self.asked.insert(request, asked);
+        request
+    }
+
+    fn handle(&mut self, inputs: Vec<Input>) -> Result<(), StoreError> {
+        let mut inputs = inputs;
+        // Renewing an identity makes one more input; everything else is done in one turn.
+        while !inputs.is_empty() {
+            let now = self.shared.clock.now();
+            let effects = self.replica.handle(std::mem::take(&mut inputs), now, &self.store.snapshot())?;
+            for effect in effects.commit(&mut self.store)? {
+                if let Some(input) = self.perform(effect)? {
+                    inputs.push(input);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Does one thing that a committed group asked for; may bring about an input.
+    fn perform(&mut self, effect: Effect) -> Result<Option<Input>, StoreError> {
+        match effect {
+            // Whoever asked may have gone away meanwhile.
+            Effect::Reply(request, answer) => {
+                if let Some(Asked::Write(waiting)) = self.asked.remove(&request) {
+                    let _ = waiting.send(answer);
+                }
+            }
+            Effect::RoundDone(request, report) => {
+                if let Some(Asked::AntiEntropy(waiting)) = self.asked.remove(&request) {
+                    let _ = waiting.send(report);
+                }
+            }
+            Effect::Status(request, status) => {
+                lock(&self.shared.link_status).clone_from(&status.links);
+                if let Some(Asked::Status(waiting)) = self.asked.remove(&request) {
+                    let _ = waiting.send(status);
+                }
+            }
+            Effect::Send(link, frame) => {
+                if let Some(ports) = self.ports.get(&link) {
+                    let _ = ports.frames.send(frame);
+                }
+            }
+            Effect::Close(link, reason) => {
+                tracing::warn!(%reason, "closing a link");
+                if let Some(ports) = self.ports.remove(&link) {
+                    ports.close(reason);
+                }
+            }
+            Effect::Serve(link, known) => {
+                self.read(link, |writer| ReadCommand::Serve(writer.store.snapshot(), known));
+            }
+            Effect::Grant(link, bytes) => self.read(link, |_| ReadCommand::Grant(bytes)),
+            Effect::Audit(link, step) => self.read(link, |writer| {
+                let begins = matches!(step, AuditStep::Open | AuditStep::Accept);
+                let snapshot = begins.then(|| writer.store.snapshot());
+                ReadCommand::Audit(step, snapshot)
+            }),
+            Effect::Committed(sequence) => {
+                self.committed.send_replace(sequence);
+            }
+            Effect::Alarm(alarm) => raise(&alarm),
+            Effect::Renew => return self.renew(),
+        }
+        Ok(None)
+    }
+
+    fn read(&mut self, link: LinkId, command: impl FnOnce(&Writer) -> ReadCommand) {
+        if let Some(ports) = self.ports.get(&link) {
+            let _ = ports.reads.send(command(self));
+        }
+    }
+
+    /// Takes a new identity, durably, before anything is written under it.
+    fn renew(&mut self) -> Result<Option<Input>, StoreError> {
+        let Ok(key) = NodeKey::generate() else { return Ok(None) };
+        self.store.set_note(crate::builder::KEY_NOTE, &key.seed())?;
+        let noise = random().map_or(0, u16::from_le_bytes);
+        let epoch = self.store.begin_epoch(wall_ms(), noise)?;
+        let node = rejoin_causal::NodeId(key.id());
+        let old = self.shared.identity();
+        let renewed = Identity { key: Arc::new(key), epoch: epoch.0, ..(*old).clone() };
+        *self.shared.identity.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(renewed);
+        tracing::warn!(%node, "took a new identity");
+        self.shared.links.close("the node took a new identity", |_| true);
+        Ok(Some(Input::Renewed { node, epoch }))
+    }
+
+    fn end(self, closing: Option<oneshot::Sender<Result<(), Error>>>) {
+        self.shared.stop();
+        self.shared.links.close("the node is shutting down", |_| true);
+        drop(self.ports);
+        // Writes that were not handled get no answer, which their callers read as "closed".
+        drop(self.jobs);
+        drop(self.asked);
+        self.runtime.block_on(self.shared.links.drained(GOODBYE_MAX));
+        *self.shared.reader.write().unwrap_or_else(PoisonError::into_inner) = None;
+        drop(self.committed);
+        let closed = match &*self.shared.failed.borrow() {
+            Some(reason) => Err(Error::Storage(reason.clone())),
+            None => self.store.close().map_err(Error::from),
+        };
+        if let Some(answer) = closing {
+            let _ = answer.send(closed);
+        }
+    }
+}
+
+fn raise(alarm: &Alarm) {
+    match alarm {
+        Alarm::Clone { epoch } => {
+            tracing::error!(?epoch, "another process runs under this node's identity; taking a new one");
+        }
+        Alarm::RemovalsStopped { peer, removed } => tracing::error!(
+            %peer, removed, "a digest session would remove too many documents and was stopped; if they are to go, \
+            allow it on this node"
+        ),
+        Alarm::Quarantined { path, dot, ahead_ms } => tracing::warn!(
+            path = path.as_str(), version = %dot, ahead_ms, "a write from far in the future waits in quarantine; \
+            check that node's clock"
+        ),
+        Alarm::Resolver(path) => {
+            tracing::warn!(path = path.as_str(), "the conflict resolver failed; showing the newest version");
+        }
+    }
+}
