@@ -1,2 +1,33 @@
-//! The project's own commands.
-fn main() {}
+//! The project's own commands. `cargo xtask` lists them.
+
+mod licences;
+mod test;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+The project's own commands.
+
+  cargo xtask test       everything that CI checks: format, lints, bare-metal build, licences, tests, docs
+  cargo xtask licences   whether every dependency's licence is one that deny.toml allows
+";
+
+fn main() -> ExitCode {
+    let command = std::env::args().nth(1);
+    let outcome = match command.as_deref() {
+        Some("test") => test::run(),
+        Some("licences") => licences::check().map(|count| println!("{count} packages have an allowed licence")),
+        Some("help" | "--help" | "-h") | None => {
+            print!("{HELP}");
+            return if command.is_some() { ExitCode::SUCCESS } else { ExitCode::from(2) };
+        }
+        Some(other) => Err(format!("'{other}' is not a command; `cargo xtask help` lists them")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

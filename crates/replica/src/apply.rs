@@ -30,7 +30,14 @@ pub(crate) fn write<V: View>(
         return Ok(());
     }
     if document.is_empty() {
-        return remove(rows, counters, path, before);
+        if before.is_none() {
+            return Ok(());
+        }
+        remove(rows, counters, path, before)?;
+        // Nobody can read this change from a feed of what is there: every reader has to start over.
+        counters.sequence += 1;
+        counters.sequence_floor = counters.sequence;
+        return Ok(());
     }
     if added.is_empty() && removed.is_empty() {
         // Only the past grew: nobody sees a difference, so there is nothing to index or to tell.

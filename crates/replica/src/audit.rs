@@ -57,17 +57,17 @@ pub struct Audit<V> {
 impl<V: View> Audit<V> {
     /// Opens a session over all paths.
     pub fn open(snapshot: V) -> Result<(Audit<V>, AuditOutput), V::Error> {
-        let frontier = snapshot.frontier()?;
+        let (frontier, floor) = (snapshot.frontier()?, snapshot.floor()?);
         let ranges = alloc::vec![(Vec::new(), None)];
         let audit = Audit { snapshot, ranges, leaves: VecDeque::new(), unsent: Vec::new() };
-        Ok((audit, say(Message::AuditOpen { frontier })))
+        Ok((audit, say(Message::AuditOpen { frontier, floor })))
     }
 
     /// Accepts a session that the peer opened.
     pub fn accept(snapshot: V) -> Result<(Audit<V>, AuditOutput), V::Error> {
-        let frontier = snapshot.frontier()?;
+        let (frontier, floor) = (snapshot.frontier()?, snapshot.floor()?);
         let audit = Audit { snapshot, ranges: Vec::new(), leaves: VecDeque::new(), unsent: Vec::new() };
-        Ok((audit, say(Message::AuditAccept { frontier })))
+        Ok((audit, say(Message::AuditAccept { frontier, floor })))
     }
 
     /// The peer has accepted, or has answered the last exchange: the opener's next request.

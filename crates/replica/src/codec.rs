@@ -118,7 +118,9 @@ pub fn take_version(
             }
             let mut names: Vec<&str> = fields.iter().map(|field| &*field.name).collect();
             names.sort_unstable();
-            if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            let distinct = names.windows(2).all(|pair| pair[0] != pair[1]);
+            // A field is as old as the write that carries it, or older; a newer stamp would escape quarantine.
+            if !distinct || fields.iter().any(|field| field.hlc > hlc) {
                 return Err(DecodeError("fields"));
             }
             Body::Fields(Fields(fields))
@@ -309,12 +311,14 @@ pub fn encode(message: &Message) -> Vec<u8> {
             put_varint(&mut body, *bytes);
             10
         }
-        Message::AuditOpen { frontier } => {
+        Message::AuditOpen { frontier, floor } => {
             put_frontier(&mut body, &mut lives, frontier);
+            put_floor(&mut body, &mut lives, floor);
             11
         }
-        Message::AuditAccept { frontier } => {
+        Message::AuditAccept { frontier, floor } => {
             put_frontier(&mut body, &mut lives, frontier);
+            put_floor(&mut body, &mut lives, floor);
             12
         }
         Message::Compare(ranges) => {
@@ -379,8 +383,14 @@ pub fn decode(frame: &[u8]) -> Result<Message, DecodeError> {
             floor: take_floor(&mut from, &lives)?,
         },
         10 => Message::Credit(from.varint("credit")?),
-        11 => Message::AuditOpen { frontier: take_frontier(&mut from, &lives)? },
-        12 => Message::AuditAccept { frontier: take_frontier(&mut from, &lives)? },
+        11 => Message::AuditOpen {
+            frontier: take_frontier(&mut from, &lives)?,
+            floor: take_floor(&mut from, &lives)?,
+        },
+        12 => Message::AuditAccept {
+            frontier: take_frontier(&mut from, &lives)?,
+            floor: take_floor(&mut from, &lives)?,
+        },
         13 => Message::Compare(take_ranges(&mut from)?),
         14 => {
             let splits = take_ranges(&mut from)?;

@@ -101,11 +101,15 @@ pub enum Message {
     AuditOpen {
         /// The sender's frontier, of the snapshot that the session reads.
         frontier: Frontier,
+        /// Its collection floor: what the session removes must not be served to others without this fence.
+        floor: Floor,
     },
     /// Accepts it.
     AuditAccept {
         /// The accepting side's frontier, of its own snapshot.
         frontier: Frontier,
+        /// Its collection floor.
+        floor: Floor,
     },
     /// Ranges to compare.
     Compare(Vec<Range>),

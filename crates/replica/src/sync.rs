@@ -145,11 +145,12 @@ impl Replica {
             }
             Message::CaughtUp { claims, floor } => self.caught_up(group, id, &claims, &floor),
             Message::Credit(bytes) => group.effects.push(Effect::Grant(id, bytes)),
-            Message::AuditOpen { frontier } => self.audit_opened(group, id, frontier),
-            Message::AuditAccept { frontier } => {
+            Message::AuditOpen { frontier, floor } => self.audit_opened(group, id, frontier, &floor),
+            Message::AuditAccept { frontier, floor } => {
                 match self.links.get_mut(&id).and_then(|link| link.audit.as_mut()) {
                     Some(audit) if audit.opener && audit.senders.is_none() => {
                         audit.senders = Some(frontier);
+                        self.raise_floor(group, &floor);
                         group.effects.push(Effect::Audit(id, AuditStep::Continue));
                     }
                     // We gave our session up for the peer's; its acceptance crossed with that.
@@ -370,9 +371,7 @@ impl Replica {
                 }
             }
         }
-        for dot in self.floor.join(floor) {
-            group.rows.batch.floor.insert(dot);
-        }
+        self.raise_floor(group, floor);
         self.update(id, |link| {
             link.caught_up = true;
             link.behind = 0;
@@ -382,6 +381,11 @@ impl Replica {
             self.drain(group, other);
         }
         self.settle(group, id);
+    }
+
+    /// Joins a peer's floor: what it had collected is gone here too, or never comes.
+    fn raise_floor<V>(&mut self, group: &mut Group<'_, V>, floor: &Floor) {
+        group.rows.batch.floor.extend(self.floor.join(floor));
     }
 
     // Digest sessions
@@ -402,13 +406,15 @@ impl Replica {
         group.effects.push(Effect::Audit(id, AuditStep::Open));
     }
 
-    fn audit_opened<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, senders: Frontier) {
+    fn audit_opened<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, senders: Frontier, floor: &Floor) {
         let Some(link) = self.links.get_mut(&id) else { return };
         // One session serves both sides. When both open one, the dialing side's is kept.
         if link.audit.as_ref().is_some_and(|audit| audit.opener) && link.dialed {
             return;
         }
         link.audit = Some(AuditState { opener: false, senders: Some(senders), removed: 0 });
+        // At the start: a session may break after it has removed what only this floor explains to others.
+        self.raise_floor(group, floor);
         group.effects.push(Effect::Audit(id, AuditStep::Accept));
     }
 

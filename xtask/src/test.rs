@@ -1,0 +1,60 @@
+//! What CI runs, and what README tells a newcomer to run: the same steps in the same order.
+
+use std::process::Command;
+use std::time::Instant;
+
+use crate::licences;
+
+/// A target without an operating system: what does not build there reaches for a clock, a socket or a thread.
+const BARE_METAL: &str = "thumbv7em-none-eabi";
+
+/// Runs every check; stops at the first that fails.
+pub(crate) fn run() -> Result<(), String> {
+    let started = Instant::now();
+    step("format", || cargo(&["fmt", "--all", "--check"]))?;
+    step("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    step("core crates on bare metal", bare_metal)?;
+    step("licences", || licences::check().map(drop))?;
+    step("tests", || cargo(&["test", "--workspace"]))?;
+    step("documentation", || {
+        let mut command = Command::new(cargo_path());
+        command.args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings");
+        run_command(command)
+    })?;
+    println!("\nall checks passed in {} s", started.elapsed().as_secs());
+    Ok(())
+}
+
+fn step(name: &str, check: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    println!("\n== {name}");
+    let started = Instant::now();
+    check().map_err(|error| format!("{name}: {error}"))?;
+    println!("== {name}: passed in {} s", started.elapsed().as_secs());
+    Ok(())
+}
+
+fn bare_metal() -> Result<(), String> {
+    // Quick when it is there already. Without rustup, the build below says what is missing.
+    let mut add = Command::new("rustup");
+    add.args(["target", "add", BARE_METAL]);
+    if let Err(error) = run_command(add) {
+        println!("{error}; going on with the targets that are installed");
+    }
+    cargo(&["build", "--target", BARE_METAL, "--package", "rejoin-causal", "--package", "rejoin-replica"])
+}
+
+fn cargo(arguments: &[&str]) -> Result<(), String> {
+    let mut command = Command::new(cargo_path());
+    command.args(arguments);
+    run_command(command)
+}
+
+fn cargo_path() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_string())
+}
+
+fn run_command(mut command: Command) -> Result<(), String> {
+    let shown = format!("{command:?}").replace('"', "");
+    let status = command.status().map_err(|error| format!("cannot run `{shown}`: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("`{shown}` failed ({status})")) }
+}
