@@ -9,6 +9,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use xxhash_rust::xxh3::xxh3_128;
+
 use super::EngineError;
 use super::error::Cause;
 
@@ -37,8 +39,6 @@ fn check_version(path: &Path) -> Result<(), EngineError> {
 }
 
 fn check_keyspaces(directory: &Path) -> Result<(), EngineError> {
-    let directory_keyspace = directory.join(DIRECTORY_KEYSPACE).join("current");
-    directory_keyspace.metadata().map_err(|error| missing(&directory_keyspace, error))?;
     for keyspace in list(directory)? {
         if !keyspace.is_dir() {
             continue;
@@ -49,10 +49,27 @@ fn check_keyspaces(directory: &Path) -> Result<(), EngineError> {
                 format!("{} does not belong here", keyspace.display()),
             ));
         }
-        let current = keyspace.join("current");
-        current.metadata().map_err(|error| missing(&current, error))?;
+        check_table_list(&keyspace)?;
     }
-    Ok(())
+    check_table_list(&directory.join(DIRECTORY_KEYSPACE))
+}
+
+/// Compares a keyspace's list of tables (`v3`) with the checksum in `current`, which fjall writes and never reads: a
+/// flipped byte in the list would hide rows without an error.
+fn check_table_list(keyspace: &Path) -> Result<(), EngineError> {
+    let current = keyspace.join("current");
+    let pointer = fs::read(&current).map_err(|error| missing(&current, error))?;
+    let damaged = |path: &Path| {
+        EngineError::corrupt(OPERATION, format!("{} and its list of tables do not match", path.display()))
+    };
+    let number = pointer.first_chunk::<8>().ok_or_else(|| damaged(&current))?;
+    let checksum = pointer.get(8..).and_then(<[u8]>::first_chunk::<16>).ok_or_else(|| damaged(&current))?;
+    let list = keyspace.join(format!("v{}", u64::from_le_bytes(*number)));
+    let listed = fs::read(&list).map_err(|error| missing(&list, error))?;
+    match xxh3_128(&listed) == u128::from_le_bytes(*checksum) {
+        true => Ok(()),
+        false => Err(damaged(&list)),
+    }
 }
 
 /// The journals of a store, oldest first.
