@@ -1,0 +1,232 @@
+//! Frames: what is encoded is decoded, and any bytes give a message or an error.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::prelude::*;
+use rejoin_causal::{Dot, Epoch, Floor, Frontier, Hlc, IntervalSet, NodeId};
+use rejoin_replica::codec::{decode, encode};
+use rejoin_replica::json::{Json, JsonLimits};
+use rejoin_replica::message::{Entry, Leaf, Message, PathState, Range};
+use rejoin_replica::path::Path;
+use rejoin_replica::{Body, Document, Field, Fields, Summary, Version};
+
+fn dot() -> impl Strategy<Value = Dot> {
+    (0u8..4, 1u64..4, prop_oneof![1u64..20, Just(u64::MAX)]).prop_map(|(node, epoch, seq)| Dot {
+        node: NodeId([node; 16]),
+        epoch: Epoch(epoch << 16),
+        seq,
+    })
+}
+
+fn json() -> impl Strategy<Value = Json> {
+    prop_oneof![
+        Just("null"),
+        Just("-0"),
+        Just("1E4"),
+        Just(r#""\u00e9 \\ \" \n""#),
+        Just(r#"{"b":1.50,"a":[{}]}"#),
+        Just("123456789012345678901234567890"),
+    ]
+    .prop_map(|text| Json::parse(text.as_bytes(), &JsonLimits::default()).unwrap())
+}
+
+fn path() -> impl Strategy<Value = Path> {
+    vec("[a-c~é]{1,3}", 1..4).prop_map(|segments| Path::parse(&segments.join("/")).unwrap())
+}
+
+fn version() -> impl Strategy<Value = Version> {
+    let body = prop_oneof![
+        Just(Body::Tombstone),
+        json().prop_map(Body::Value),
+        btree_map("[a-d]{0,2}", (0u64..1 << 20, dot(), proptest::option::of(json())), 0..4).prop_map(
+            |fields| {
+                let field = |(name, (hlc, dot, value)): (String, _)| Field {
+                    name: name.into(),
+                    hlc: Hlc(hlc),
+                    dot,
+                    value,
+                };
+                Body::Fields(Fields(fields.into_iter().map(field).collect()))
+            }
+        ),
+    ];
+    (dot(), (1u64 << 20)..1 << 60, body).prop_map(|(dot, hlc, body)| Version { dot, hlc: Hlc(hlc), body })
+}
+
+fn document(versions: std::ops::Range<usize>) -> impl Strategy<Value = Document> {
+    (vec(version(), versions), vec(dot(), 0..4)).prop_map(|(mut versions, past)| {
+        versions.sort_by_key(|version| version.dot);
+        versions.dedup_by_key(|version| version.dot);
+        let vv = versions.iter().map(|version| version.dot).chain(past).collect();
+        Document::from_parts(vv, versions).unwrap()
+    })
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    (path(), document(1..4)).prop_map(|(path, document)| {
+        let superseded = document.vv().tops().filter(|dot| document.version(*dot).is_none()).collect();
+        Entry { path, document, superseded }
+    })
+}
+
+fn frontier() -> impl Strategy<Value = Frontier> {
+    vec((dot(), 0u64..5), 0..8).prop_map(|runs| {
+        let mut frontier = Frontier::new();
+        for (dot, more) in runs {
+            frontier.insert_row(
+                dot.node,
+                dot.epoch,
+                &IntervalSet::range(dot.seq, dot.seq.saturating_add(more)),
+            );
+        }
+        frontier
+    })
+}
+
+fn floor() -> impl Strategy<Value = Floor> {
+    vec(dot(), 0..4).prop_map(|dots| {
+        let mut floor = Floor::new();
+        for dot in dots {
+            floor.raise(dot);
+        }
+        floor
+    })
+}
+
+fn summary() -> impl Strategy<Value = Summary> {
+    (any::<u128>(), any::<u64>()).prop_map(|(fingerprint, count)| Summary { fingerprint, count })
+}
+
+fn bounds() -> impl Strategy<Value = (Vec<u8>, Option<Vec<u8>>)> {
+    (vec(any::<u8>(), 0..4), proptest::option::of(vec(any::<u8>(), 0..4))).prop_map(|(lower, more)| {
+        let upper = more.map(|more| [&*lower, &[1], &*more].concat());
+        (lower, upper)
+    })
+}
+
+fn ranges() -> impl Strategy<Value = Vec<Range>> {
+    let range = (bounds(), summary()).prop_map(|((lower, upper), summary)| Range { lower, upper, summary });
+    vec(range, 0..4)
+}
+
+fn states() -> impl Strategy<Value = Vec<PathState>> {
+    vec((path(), proptest::option::of(document(0..3))), 0..4)
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let leaf = (bounds(), vec((path(), any::<u64>()), 0..4)).prop_map(|((lower, upper), items)| Leaf {
+        lower,
+        upper,
+        items,
+    });
+    let node = any::<[u8; 16]>().prop_map(NodeId);
+    prop_oneof![
+        (any::<[u8; 16]>(), summary()).prop_map(|(frontier, values)| Message::Probe { frontier, values }),
+        Just(Message::Same),
+        Just(Message::Differ),
+        vec((node.clone(), any::<[u8; 8]>()), 0..4).prop_map(Message::Nodes),
+        (btree_set(node, 0..4), frontier(), any::<u64>()).prop_map(|(nodes, rows, documents)| Message::Ask {
+            nodes: nodes.into_iter().collect(),
+            rows,
+            documents
+        }),
+        (frontier(), any::<u64>()).prop_map(|(rows, documents)| Message::Answer { rows, documents }),
+        vec(entry(), 0..4).prop_map(Message::Push),
+        vec(entry(), 0..4).prop_map(Message::Chunk),
+        (frontier(), floor()).prop_map(|(claims, floor)| Message::CaughtUp { claims, floor }),
+        any::<u64>().prop_map(Message::Credit),
+        (frontier(), floor()).prop_map(|(frontier, floor)| Message::AuditOpen { frontier, floor }),
+        (frontier(), floor()).prop_map(|(frontier, floor)| Message::AuditAccept { frontier, floor }),
+        ranges().prop_map(Message::Compare),
+        (ranges(), vec(leaf, 0..3)).prop_map(|(splits, leaves)| Message::Differences { splits, leaves }),
+        states().prop_map(Message::Exchange),
+        (states(), any::<bool>()).prop_map(|(states, last)| Message::Exchanged { states, last }),
+        Just(Message::AuditDone),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_message_is_read_as_it_was_written(message in message()) {
+        let frame = encode(&message);
+        prop_assert_eq!(decode(&frame), Ok(message));
+    }
+
+    #[test]
+    fn a_cut_frame_is_an_error(message in message(), cut in any::<prop::sample::Index>()) {
+        let frame = encode(&message);
+        prop_assert!(decode(&frame[..cut.index(frame.len())]).is_err());
+    }
+
+    #[test]
+    fn a_frame_with_bytes_behind_it_is_an_error(message in message(), more in vec(any::<u8>(), 1..4)) {
+        let frame = [encode(&message), more].concat();
+        prop_assert!(decode(&frame).is_err());
+    }
+
+    #[test]
+    fn a_damaged_frame_is_a_message_or_an_error(
+        message in message(),
+        at in any::<prop::sample::Index>(),
+        with in any::<u8>(),
+    ) {
+        let mut frame = encode(&message);
+        let at = at.index(frame.len());
+        frame[at] = with;
+        // Whatever it says now, it can be said again.
+        if let Ok(message) = decode(&frame) {
+            prop_assert_eq!(decode(&encode(&message)), Ok(message));
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_a_message_or_an_error(kind in 0u8..20, bytes in vec(any::<u8>(), 0..400)) {
+        let _ = decode(&[&[kind], &*bytes].concat());
+    }
+}
+
+#[test]
+fn a_frame_cannot_promise_more_than_it_holds() {
+    // Two billion entries, in nine bytes.
+    let lie = [7, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x07];
+    assert!(decode(&lie).is_err());
+}
+
+#[test]
+fn a_claim_needs_a_document_that_covers_it() {
+    let dot = |seq| Dot { node: NodeId([1; 16]), epoch: Epoch(1), seq };
+    let version = Version { dot: dot(2), hlc: Hlc(5), body: Body::Tombstone };
+    let document = Document::from_parts([dot(2)].into_iter().collect(), vec![version]).unwrap();
+    let entry =
+        |superseded| Entry { path: Path::parse("a").unwrap(), document: document.clone(), superseded };
+    assert!(decode(&encode(&Message::Push(vec![entry(vec![dot(1)])]))).is_ok());
+    assert!(decode(&encode(&Message::Push(vec![entry(vec![dot(3)])]))).is_err(), "a write nobody here has");
+}
+
+#[test]
+fn a_field_is_not_newer_than_the_write_that_carries_it() {
+    let dot = Dot { node: NodeId([1; 16]), epoch: Epoch(1), seq: 1 };
+    let field = |hlc| Field { name: "a".into(), hlc: Hlc(hlc), dot, value: None };
+    let message = |field| {
+        let version = Version { dot, hlc: Hlc(5), body: Body::Fields(Fields(vec![field])) };
+        let document = Document::from_parts([dot].into_iter().collect(), vec![version]).unwrap();
+        Message::Push(vec![Entry { path: Path::parse("a").unwrap(), document, superseded: vec![] }])
+    };
+    assert!(decode(&encode(&message(field(5)))).is_ok());
+    assert!(decode(&encode(&message(field(6)))).is_err(), "it would escape the quarantine of its write");
+}
+
+#[test]
+fn a_document_in_a_full_frame_costs_little_more_than_its_value() {
+    let value = Json::parse(format!("\"{}\"", "x".repeat(200)).as_bytes(), &JsonLimits::default()).unwrap();
+    let entry = |seq| {
+        let dot = Dot { node: NodeId([1; 16]), epoch: Epoch(1), seq };
+        let version = Version { dot, hlc: Hlc(1 << 50), body: Body::Value(value.clone()) };
+        let document = Document::from_parts([dot].into_iter().collect(), vec![version]).unwrap();
+        Entry { path: Path::parse(&format!("bench/{seq:08}")).unwrap(), document, superseded: vec![] }
+    };
+    let frame = encode(&Message::Chunk((1..=1000).map(entry).collect()));
+    let payload = 1000 * (200 + 2 + 14);
+    assert!(frame.len() < payload * 109 / 100, "{} bytes for {payload}", frame.len());
+}
