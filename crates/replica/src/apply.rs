@@ -4,7 +4,7 @@ use rejoin_causal::{Hlc, Lost, Merged};
 
 use crate::batch::Overlay;
 use crate::body::{Body, Document, is_bare_tombstone};
-use crate::digest::{self, Share};
+use crate::digest::{self, Fences, Share};
 use crate::path::Path;
 use crate::view::{Counters, Record, Superseded, View};
 
@@ -20,6 +20,7 @@ fn grave(document: &Document) -> Option<Hlc> {
 pub(crate) fn write<V: View>(
     rows: &mut Overlay<'_, V>,
     counters: &mut Counters,
+    fences: &mut Fences,
     path: &Path,
     before: Option<Record>,
     merged: Merged<Body>,
@@ -33,7 +34,7 @@ pub(crate) fn write<V: View>(
         if before.is_none() {
             return Ok(());
         }
-        remove(rows, counters, path, before)?;
+        remove(rows, counters, fences, path, before)?;
         // Nobody can read this change from a feed of what is there: every reader has to start over.
         counters.sequence += 1;
         counters.sequence_floor = counters.sequence;
@@ -94,13 +95,14 @@ pub(crate) fn write<V: View>(
     let share_after = Share::of(path, Some(&record));
     rows.batch.records.insert(path.clone(), Some(record));
     count_values(counters, share_before, share_after);
-    digest::update(rows, path, share_before, share_after)
+    digest::update(rows, fences, path, share_before, share_after)
 }
 
 /// Removes a record with all its rows: its last version went in a digest session, or its tombstone is collected.
 pub(crate) fn remove<V: View>(
     rows: &mut Overlay<'_, V>,
     counters: &mut Counters,
+    fences: &mut Fences,
     path: &Path,
     before: Option<Record>,
 ) -> Result<(), V::Error> {
@@ -124,7 +126,7 @@ pub(crate) fn remove<V: View>(
     rows.batch.records.insert(path.clone(), None);
     let share_after = Share::of(path, None);
     count_values(counters, share_before, share_after);
-    digest::update(rows, path, share_before, share_after)
+    digest::update(rows, fences, path, share_before, share_after)
 }
 
 fn count_values(counters: &mut Counters, before: Share, after: Share) {

@@ -79,66 +79,24 @@ impl<'a, V: View> Overlay<'a, V> {
         Ok(records.into_iter().collect())
     }
 
-    pub(crate) fn fence_below(
+    /// The paths of the live versions with `first <= seq <= last` of one life.
+    pub(crate) fn log(
         &self,
-        level: u8,
-        key: &[u8],
-        inclusive: bool,
-    ) -> Result<Option<(Vec<u8>, Summary)>, V::Error> {
-        // Walk down past fences that the batch has removed.
-        let mut below = (key.to_vec(), inclusive);
-        loop {
-            let stored = self.base.fence_below(level, &below.0, below.1)?;
-            let written = match below.1 {
-                true => self.batch.digest.range((level, Vec::new())..=(level, below.0.clone())).next_back(),
-                false => self.batch.digest.range((level, Vec::new())..(level, below.0.clone())).next_back(),
-            };
-            match (stored, written) {
-                (Some(stored), Some(((_, at), _))) if stored.0 > *at => return Ok(Some(stored)),
-                (_, Some(((_, at), Some(summary)))) => return Ok(Some((at.clone(), *summary))),
-                (_, Some(((_, at), None))) => below = (at.clone(), false),
-                (stored, None) => return Ok(stored),
-            }
-        }
-    }
-
-    pub(crate) fn fences(
-        &self,
-        level: u8,
-        lower: &[u8],
-        upper: Option<&[u8]>,
-    ) -> Result<Vec<(Vec<u8>, Summary)>, V::Error> {
-        let mut fences: BTreeMap<Vec<u8>, Summary> =
-            self.base.fences(level, lower, upper, usize::MAX)?.into_iter().collect();
-        for ((_, key), fence) in self.batch.digest.range((level, lower.to_vec())..(level + 1, Vec::new())) {
-            if upper.is_some_and(|upper| key.as_slice() >= upper) {
-                break;
-            }
-            match fence {
-                Some(summary) => fences.insert(key.clone(), *summary),
-                None => fences.remove(key),
+        node: NodeId,
+        epoch: Epoch,
+        first: u64,
+        last: u64,
+    ) -> Result<BTreeSet<Path>, V::Error> {
+        let mut rows: BTreeMap<u64, Path> =
+            self.base.log(node, epoch, first, last, usize::MAX)?.into_iter().collect();
+        let (first, last) = (Dot { node, epoch, seq: first }, Dot { node, epoch, seq: last });
+        for (dot, path) in self.batch.log.range(first..=last) {
+            match path {
+                Some(path) => rows.insert(dot.seq, path.clone()),
+                None => rows.remove(&dot.seq),
             };
         }
-        Ok(fences.into_iter().collect())
-    }
-
-    /// The first fence of `level` above `key`.
-    pub(crate) fn fence_above(&self, level: u8, key: &[u8]) -> Result<Option<Vec<u8>>, V::Error> {
-        let mut above = key.to_vec();
-        above.push(0);
-        loop {
-            let stored = self.base.fences(level, &above, None, 1)?.into_iter().next();
-            let written = self.batch.digest.range((level, above.clone())..(level + 1, Vec::new())).next();
-            match (stored, written) {
-                (Some(stored), Some(((_, at), _))) if stored.0 < *at => return Ok(Some(stored.0)),
-                (_, Some(((_, at), Some(_)))) => return Ok(Some(at.clone())),
-                (_, Some(((_, at), None))) => {
-                    above = at.clone();
-                    above.push(0);
-                }
-                (stored, None) => return Ok(stored.map(|fence| fence.0)),
-            }
-        }
+        Ok(rows.into_values().collect())
     }
 
     /// The oldest history rows of a path that the batch does not already remove.

@@ -30,7 +30,7 @@ impl Replica {
                     group.rows.batch.floor.insert(version.dot);
                 }
             }
-            apply::remove(&mut group.rows, &mut self.counters, &path, Some(record))?;
+            apply::remove(&mut group.rows, &mut self.counters, &mut self.fences, &path, Some(record))?;
         }
         Ok(())
     }

@@ -6,12 +6,17 @@
 //! and the digest of any range is read from about 64 rows a level: O(log n). Which paths are fences depends on the
 //! paths alone, so replicas with the same paths have the same fences.
 //!
+//! The replica keeps its fences in memory as well ([`Fences`]): one row in 64 records, about 2 MB for a million. Every
+//! write changes the same few rows, and a log-structured engine would step over all their old versions in each seek.
+//!
 //! The digest counts documents that have a value. A bare tombstone is not in it: replicas collect tombstones at
 //! different times, and that alone must not make their digests differ. What a tombstone *removed* does show.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Bound;
 
-use crate::batch::Overlay;
+use crate::batch::{Batch, Overlay};
 use crate::body::{Body, Document, is_bare_tombstone};
 use crate::path::Path;
 use crate::policy::first_16;
@@ -116,11 +121,59 @@ pub(crate) trait Sums {
     }
 }
 
-impl<V: View> Sums for Overlay<'_, V> {
+/// The fences of all levels, as committed or about to be.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fences {
+    levels: [BTreeMap<Vec<u8>, Summary>; LEVELS as usize],
+}
+
+impl Fences {
+    /// The fences in a committed view: one row in 64 records.
+    pub(crate) fn load<V: View>(view: &V) -> Result<Fences, V::Error> {
+        let mut fences = Fences::default();
+        for (number, level) in (1..).zip(&mut fences.levels) {
+            *level = view.fences(number, &[], None, usize::MAX)?.into_iter().collect();
+        }
+        Ok(fences)
+    }
+
+    fn level(&self, level: u8) -> &BTreeMap<Vec<u8>, Summary> {
+        &self.levels[usize::from(level) - 1]
+    }
+
+    /// The fence at or below `key`, or strictly below. The start of all paths is one, with or without a row.
+    fn below(&self, level: u8, key: &[u8], inclusive: bool) -> (Vec<u8>, Summary) {
+        let end = if inclusive { Bound::Included(key) } else { Bound::Excluded(key) };
+        let below = self.level(level).range::<[u8], _>((Bound::Unbounded, end)).next_back();
+        below.map(|(at, summary)| (at.clone(), *summary)).unwrap_or_default()
+    }
+
+    fn above(&self, level: u8, key: &[u8]) -> Option<&Vec<u8>> {
+        let above = self.level(level).range::<[u8], _>((Bound::Excluded(key), Bound::Unbounded)).next();
+        above.map(|(at, _)| at)
+    }
+
+    fn set(&mut self, batch: &mut Batch, level: u8, key: Vec<u8>, summary: Option<Summary>) {
+        let fences = &mut self.levels[usize::from(level) - 1];
+        match summary {
+            Some(summary) => fences.insert(key.clone(), summary),
+            None => fences.remove(&key),
+        };
+        batch.digest.insert((level, key), summary);
+    }
+}
+
+/// Sums over the fences in memory and the records of a batch laid over a view.
+struct Pending<'a, 'v, V> {
+    fences: &'a Fences,
+    rows: &'a Overlay<'v, V>,
+}
+
+impl<V: View> Sums for Pending<'_, '_, V> {
     type Error = V::Error;
 
     fn run(&self, lower: &[u8], upper: Option<&[u8]>) -> Result<Vec<(Path, Record)>, V::Error> {
-        self.records(lower, upper)
+        self.rows.records(lower, upper)
     }
 
     fn fences(
@@ -129,11 +182,13 @@ impl<V: View> Sums for Overlay<'_, V> {
         lower: &[u8],
         upper: Option<&[u8]>,
     ) -> Result<Vec<(Vec<u8>, Summary)>, V::Error> {
-        Overlay::fences(self, level, lower, upper)
+        let upper = upper.map_or(Bound::Unbounded, Bound::Excluded);
+        let fences = self.fences.level(level).range::<[u8], _>((Bound::Included(lower), upper));
+        Ok(fences.map(|(at, summary)| (at.clone(), *summary)).collect())
     }
 
     fn fence_after(&self, level: u8, key: &[u8]) -> Result<Option<Vec<u8>>, V::Error> {
-        self.fence_above(level, key)
+        Ok(self.fences.above(level, key).cloned())
     }
 }
 
@@ -187,6 +242,7 @@ impl Share {
 /// Brings the fences up to date with a record that the batch already holds in its new state.
 pub(crate) fn update<V: View>(
     rows: &mut Overlay<'_, V>,
+    fences: &mut Fences,
     path: &Path,
     before: Share,
     after: Share,
@@ -198,26 +254,23 @@ pub(crate) fn update<V: View>(
     let fence_levels = if before.stored == after.stored { 0 } else { fence_levels(&key) };
     for level in 1..=LEVELS {
         let splits = level <= fence_levels;
-        // Until a path was a fence, all records of its run belonged to the fence below it; there is always one,
-        // the start of all paths, whether it has a row yet or not.
-        let below = rows.fence_below(level, &key, !splits)?;
-        let (at, mut summary) = below.unwrap_or((Vec::new(), Summary::default()));
+        // A path that becomes a fence takes its run from the fence below it; one that ceases to be gives it back.
+        let (at, mut summary) = fences.below(level, &key, !splits);
         if splits && after.stored {
-            let end = rows.fence_above(level, &key)?;
-            let run = rows.sum_at(level - 1, &key, end.as_deref())?;
+            let end = fences.above(level, &key).cloned();
+            let run = Pending { fences, rows }.sum_at(level - 1, &key, end.as_deref())?;
             summary -= run;
             summary += after.summary;
-            rows.batch.digest.insert((level, key.clone()), Some(run));
+            fences.set(&mut rows.batch, level, key.clone(), Some(run));
         } else if splits {
-            let gone = rows.fence_below(level, &key, true)?.map_or(Summary::default(), |fence| fence.1);
-            summary += gone;
+            summary += fences.below(level, &key, true).1;
             summary -= before.summary;
-            rows.batch.digest.insert((level, key.clone()), None);
+            fences.set(&mut rows.batch, level, key.clone(), None);
         } else {
             summary -= before.summary;
             summary += after.summary;
         }
-        rows.batch.digest.insert((level, at), Some(summary));
+        fences.set(&mut rows.batch, level, at, Some(summary));
     }
     Ok(())
 }

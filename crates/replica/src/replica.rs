@@ -19,6 +19,7 @@ use crate::batch::Overlay;
 use crate::body::Document;
 use crate::codec;
 use crate::config::Config;
+use crate::digest::Fences;
 use crate::effect::{Alarm, Effect, Effects, LinkStatus, RoundReport, Status};
 use crate::input::{Input, LinkId, Now, RequestId};
 use crate::message::{Entry, Message};
@@ -57,6 +58,7 @@ pub struct Replica {
     pub(crate) frontier: Frontier,
     pub(crate) floor: Floor,
     pub(crate) counters: Counters,
+    pub(crate) fences: Fences,
     pub(crate) links: BTreeMap<LinkId, Link>,
     pub(crate) quarantine: Quarantine,
     /// Peers whose digest session was stopped for removing too much.
@@ -118,6 +120,7 @@ impl Replica {
             frontier: view.frontier()?,
             floor: view.floor()?,
             counters,
+            fences: Fences::load(view)?,
             links: BTreeMap::new(),
             quarantine: Quarantine::default(),
             halted: BTreeSet::new(),
@@ -153,6 +156,7 @@ impl Replica {
             self.handle_one(&mut group, input)?;
         }
         self.push(&mut group)?;
+        self.drain(&mut group);
         for (node, epoch) in &group.grown {
             if let Some(set) = self.frontier.row(*node, *epoch) {
                 group.rows.batch.frontier.insert((*node, *epoch), set.clone());
@@ -214,7 +218,7 @@ impl Replica {
             Input::LinkUp { link, peer, epoch, dialed } => self.link_up(group, link, peer, epoch, dialed),
             Input::LinkDown(link) => self.link_down(group, link),
             Input::Message(link, message) => self.message(group, link, message)?,
-            Input::Sent(link, bytes) => self.sent(group, link, bytes),
+            Input::Sent(link, bytes) => self.sent(link, bytes),
             Input::Served { link, claims, documents } => self.served(group, link, &claims, documents),
             Input::AntiEntropy(request) => self.anti_entropy(group, Some(request)),
             Input::Status(request) => {
@@ -298,7 +302,15 @@ impl Replica {
         let fenced = merged.removed.iter().filter(|gone| gone.why == Lost::Fenced).count() as u64;
         let moved = Moved { added: merged.added.len() as u64, removed: merged.removed.len() as u64, fenced };
         let versions_max = self.config.versions_max;
-        apply::write(&mut group.rows, &mut self.counters, path, before, merged, versions_max)?;
+        apply::write(
+            &mut group.rows,
+            &mut self.counters,
+            &mut self.fences,
+            path,
+            before,
+            merged,
+            versions_max,
+        )?;
         Ok(moved)
     }
 

@@ -41,8 +41,8 @@ impl Session {
 /// An exchange of frontiers that this side opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Asking {
-    /// A probe is out.
-    Probed,
+    /// A probe is out: our frontier when it was sent.
+    Probed { frozen: Frontier },
     /// Our rows are out: our frontier when they were sent, and the nodes that differ.
     Asked { frozen: Frontier, nodes: BTreeSet<NodeId> },
 }
@@ -86,6 +86,12 @@ pub(crate) struct Link {
     /// Dots that the peer had and we had not, at the last exchange.
     pub(crate) behind: u64,
     pub(crate) queued_bytes: u64,
+    /// Dots that the catch-up which the peer is serving has brought so far.
+    pub(crate) carried: Frontier,
+    /// Dots that came from this peer and found no room in quarantine.
+    pub(crate) refused: Frontier,
+    /// Some of them since the last catch-up ended.
+    pub(crate) refuses_claims: bool,
     pub(crate) asking: Option<Asking>,
     /// We answered a probe with node digests of this frontier.
     pub(crate) answering: Option<Frontier>,
@@ -105,6 +111,9 @@ impl Link {
             serving: 0,
             behind: 0,
             queued_bytes: 0,
+            carried: Frontier::new(),
+            refused: Frontier::new(),
+            refuses_claims: false,
             asking: None,
             answering: None,
             audit: None,

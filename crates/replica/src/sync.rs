@@ -70,9 +70,11 @@ impl Replica {
                 let same_values = values == self.counters.values;
                 if ours == frontier && same_values {
                     self.say(group, id, &Message::Same);
+                    self.update(id, |link| link.lag = Frontier::new());
                     self.found_equal(group, id);
                 } else if ours == frontier {
                     self.say(group, id, &Message::Differ);
+                    self.update(id, |link| link.lag = Frontier::new());
                     self.found_equal_frontiers(id);
                 } else {
                     let nodes = node_digests(&self.frontier);
@@ -82,18 +84,22 @@ impl Replica {
                 }
             }
             Message::Same => match link.asking {
-                Some(Asking::Probed) => self.found_equal(group, id),
+                Some(Asking::Probed { .. }) => {
+                    self.probe_answered(id);
+                    self.found_equal(group, id);
+                }
                 _ => self.violation(group, id, "'same' answers no probe"),
             },
             Message::Differ => match link.asking {
-                Some(Asking::Probed) => {
+                Some(Asking::Probed { .. }) => {
+                    self.probe_answered(id);
                     self.found_equal_frontiers(id);
                     self.open_audit(group, id);
                 }
                 _ => self.violation(group, id, "'differ' answers no probe"),
             },
             Message::Nodes(theirs) => {
-                if link.asking != Some(Asking::Probed) {
+                if !matches!(link.asking, Some(Asking::Probed { .. })) {
                     self.violation(group, id, "'nodes' answers no probe");
                     return Ok(());
                 }
@@ -139,11 +145,13 @@ impl Replica {
             Message::Chunk(entries) => {
                 let credit = chunk_cost(&entries);
                 self.count_received(id, entries.len() as u64);
+                let carried: Frontier = entries.iter().flat_map(Entry::claims).collect();
+                self.update(id, |link| link.carried.union_with(&carried));
                 if self.receive(group, id, entries)? {
                     self.say(group, id, &Message::Credit(credit));
                 }
             }
-            Message::CaughtUp { claims, floor } => self.caught_up(group, id, &claims, &floor),
+            Message::CaughtUp { claims, floor } => self.caught_up(group, id, &claims, &floor)?,
             Message::Credit(bytes) => group.effects.push(Effect::Grant(id, bytes)),
             Message::AuditOpen { frontier, floor } => self.audit_opened(group, id, frontier, &floor),
             Message::AuditAccept { frontier, floor } => {
@@ -199,14 +207,24 @@ impl Replica {
     fn probe<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
         let probe =
             Message::Probe { frontier: frontier_digest(&self.frontier), values: self.counters.values };
-        self.update(id, |link| link.asking = Some(Asking::Probed));
+        let frozen = self.frontier.clone();
+        self.update(id, |link| link.asking = Some(Asking::Probed { frozen }));
         self.say(group, id, &probe);
     }
 
-    /// Both have the same: live, in both directions.
+    /// The peer has what we had when we probed. What came since was pushed or lags, unless nothing was pushed yet.
+    fn probe_answered(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(Asking::Probed { frozen }) = link.asking.take() else { return };
+        link.lag.remove_all(&frozen);
+        if !link.session.pushes() {
+            link.lag.union_with(&self.frontier.difference(&frozen));
+        }
+    }
+
+    /// Both have the same: live, in both directions. A probe of our own may still be out: both ends ask at times.
     fn found_equal<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
         self.update(id, |link| {
-            link.asking = None;
             link.caught_up = true;
             link.behind = 0;
             if link.session == Session::Greeting {
@@ -222,7 +240,6 @@ impl Replica {
     /// Equal frontiers and unequal documents: live, and a digest session will tell the difference.
     fn found_equal_frontiers(&mut self, id: LinkId) {
         self.update(id, |link| {
-            link.asking = None;
             link.caught_up = true;
             link.behind = 0;
             if link.session == Session::Greeting {
@@ -233,10 +250,19 @@ impl Replica {
 
     /// What the peer has is known: serve it the rest, behind a digest session when it is below the floor.
     fn peer_known<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, known: Frontier, documents: u64) {
-        let behind = known.difference(&self.frontier).len();
-        let fenced = documents > 0 && self.floor.fences(&self.frontier, &known);
-        self.update(id, |link| link.behind = behind);
-        if fenced {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.behind = known.difference(&self.frontier).len();
+        if let Session::CatchingUp { again } = &mut link.session {
+            *again = Some(known);
+        } else if documents > 0 {
+            self.serve_or_fence(group, id, known);
+        } else {
+            self.serve(group, id, known);
+        }
+    }
+
+    fn serve_or_fence<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, known: Frontier) {
+        if self.floor.fences(&self.frontier, &known) {
             self.update(id, |link| link.session = Session::Fenced { known });
             self.open_audit(group, id);
         } else {
@@ -247,10 +273,6 @@ impl Replica {
     /// Serves a catch-up: all but `known`, from a snapshot taken when this group is committed.
     fn serve<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, known: Frontier) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        if let Session::CatchingUp { again } = &mut link.session {
-            *again = Some(known);
-            return;
-        }
         // The snapshot will hold every dot that lags now; later ones are pushed or lag anew.
         link.lag = Frontier::new();
         link.serving = self.frontier.difference(&known).len();
@@ -274,25 +296,35 @@ impl Replica {
         for round in self.rounds.iter_mut().filter(|round| round.waiting.contains(&id)) {
             round.report.documents_sent += documents;
         }
-        match again {
-            Some(known) => self.serve(group, id, known),
-            None => self.drain(group, id),
+        if let Some(known) = again {
+            self.serve_or_fence(group, id, known);
         }
         self.settle(group, id);
     }
 
-    pub(crate) fn sent<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, bytes: u64) {
+    pub(crate) fn sent(&mut self, id: LinkId, bytes: u64) {
         self.update(id, |link| link.queued_bytes = link.queued_bytes.saturating_sub(bytes));
-        self.drain(group, id);
     }
 
-    /// A live link that lags and has room again catches up from its lag.
-    fn drain<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
-        let Some(link) = self.links.get(&id) else { return };
-        let room = link.queued_bytes <= self.config.push_queue_bytes_max / 2;
-        if link.session == Session::Live && !link.lag.is_empty() && room {
+    /// Live links that lag and have room again catch up from their lag.
+    ///
+    /// At the end of a group, behind its pushes: what those could not send lags as well, and a void claim must not
+    /// overtake the document that it relies on.
+    pub(crate) fn drain<V>(&mut self, group: &mut Group<'_, V>) {
+        let room = self.config.push_queue_bytes_max / 2;
+        let lagging = self.links.iter().filter(|(_, link)| {
+            link.session == Session::Live && !link.lag.is_empty() && link.queued_bytes <= room
+        });
+        let lagging: Vec<LinkId> = lagging.map(|(id, _)| *id).collect();
+        for id in lagging {
+            let Some(link) = self.links.get(&id) else { continue };
             let known = self.frontier.difference(&link.lag);
-            self.serve(group, id, known);
+            if !self.floor.fences(&self.frontier, &known) {
+                self.serve(group, id, known);
+            } else if link.asking.is_none() {
+                // The log alone cannot bring these. Most likely the peer has them by now: ask.
+                self.probe(group, id);
+            }
         }
     }
 
@@ -316,7 +348,7 @@ impl Replica {
             let lead_ms = Quarantine::lead_ms(&entry, &self.frontier, group.now.wall_ms);
             self.skew_max_ms = self.skew_max_ms.max(lead_ms);
             if lead_ms > self.config.clock_skew_max_ms {
-                self.quarantine(group, entry, lead_ms);
+                self.quarantine(group, id, entry, lead_ms);
                 continue;
             }
             self.absorb(group, entry, Some(id))?;
@@ -324,14 +356,33 @@ impl Replica {
         Ok(true)
     }
 
-    fn quarantine<V>(&mut self, group: &mut Group<'_, V>, entry: Entry, lead_ms: u64) {
+    fn quarantine<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, entry: Entry, lead_ms: u64) {
         if let Some(newest) = entry.document.versions().iter().max_by_key(|version| version.hlc) {
             let (path, dot) = (entry.path.clone(), newest.dot);
             group.effects.push(Effect::Alarm(Alarm::Quarantined { path, dot, ahead_ms: lead_ms }));
         }
         let release_ms = group.now.wall_ms + lead_ms;
-        // Without room it stays unclaimed, and a later catch-up brings it again.
-        self.quarantine.hold(entry, release_ms, self.config.quarantine_entries_max);
+        let dots: Frontier = entry.claims().collect();
+        if !self.quarantine.hold(entry, release_ms, self.config.quarantine_entries_max) {
+            // A later catch-up brings it again. Until then the peer may take it for known, and claim what it replaced.
+            self.update(id, |link| {
+                link.refused.union_with(&dots);
+                link.refuses_claims = true;
+            });
+        }
+    }
+
+    /// Whether a peer's void claims may be taken over: never while what replaced them may be held or was refused.
+    fn may_claim(&mut self, id: LinkId, claims: &Frontier) -> bool {
+        let Some(link) = self.links.get_mut(&id) else { return false };
+        link.refused.remove_all(&self.frontier);
+        let refused_since = core::mem::take(&mut link.refuses_claims);
+        // What was refused before and is claimed now was not sent again, so it is void as well.
+        let may = self.quarantine.len() == 0 && !refused_since && claims.is_superset(&link.refused);
+        if may {
+            link.refused = Frontier::new();
+        }
+        may
     }
 
     /// Whether a document says nothing about this node's own writes that this node knows to be untrue.
@@ -348,18 +399,29 @@ impl Replica {
     }
 
     /// The end of a catch-up: every dot of it is applied, those without a live version included.
-    fn caught_up<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, claims: &Frontier, floor: &Floor) {
+    fn caught_up<V: View>(
+        &mut self,
+        group: &mut Group<'_, V>,
+        id: LinkId,
+        claims: &Frontier,
+        floor: &Floor,
+    ) -> Result<(), V::Error> {
         for (epoch, set) in claims.epochs(self.node) {
             if epoch > self.epoch {
                 self.clone_seen(group, epoch);
             } else if epoch == self.epoch && set.last().is_some_and(|last| last > self.seq) {
                 self.violation(group, id, "it claims a write of ours that we never made");
-                return;
+                return Ok(());
             }
         }
+        let carried =
+            self.links.get_mut(&id).map_or_else(Frontier::new, |link| core::mem::take(&mut link.carried));
         // A claim never covers a held document, nor what only that document would supersede. What a held document
         // covers cannot be told apart here, so nothing is claimed; the next round tries again.
-        if self.quarantine.len() == 0 {
+        if self.may_claim(id, claims) {
+            if !self.bury(group, id, claims, &carried)? {
+                return Ok(());
+            }
             for (node, epoch, set) in claims.difference(&self.frontier).rows() {
                 self.frontier.insert_row(node, epoch, set);
                 group.grown.insert((node, epoch));
@@ -376,11 +438,38 @@ impl Replica {
             link.caught_up = true;
             link.behind = 0;
         });
-        let others: Vec<LinkId> = self.links.keys().copied().filter(|other| *other != id).collect();
-        for other in others {
-            self.drain(group, other);
-        }
         self.settle(group, id);
+        Ok(())
+    }
+
+    /// Removes live versions that a catch-up claims and did not carry: the peer has applied them and they are no longer
+    /// live there, but came here from someone else after the peer was told what we have. What replaced them may be
+    /// collected, so nothing but this claim would ever say so. False when that would remove too much.
+    fn bury<V: View>(
+        &mut self,
+        group: &mut Group<'_, V>,
+        id: LinkId,
+        claims: &Frontier,
+        carried: &Frontier,
+    ) -> Result<bool, V::Error> {
+        // What is not applied here cannot be live here: as a rule next to nothing is left to look for.
+        let unknown = claims.difference(&self.frontier);
+        let suspects = claims.difference(&unknown).difference(carried);
+        let mut paths = BTreeSet::new();
+        for (node, epoch, set) in suspects.rows() {
+            for &(first, last) in set.ranges() {
+                paths.extend(group.rows.log(node, epoch, first, last)?);
+            }
+        }
+        let share = self.counters.records.saturating_mul(self.config.removals_share_percent) / 100;
+        if paths.len() as u64 > self.config.removals_max.max(share) && !self.config.removals_allowed {
+            self.stop_removals(group, id, paths.len() as u64);
+            return Ok(false);
+        }
+        for path in paths {
+            self.merge(group, &path, Document::new(), Some(&suspects))?;
+        }
+        Ok(true)
     }
 
     /// Joins a peer's floor: what it had collected is gone here too, or never comes.
@@ -438,7 +527,7 @@ impl Replica {
             let entry = Entry { path, document, superseded: Vec::new() };
             let lead_ms = Quarantine::lead_ms(&entry, &self.frontier, group.now.wall_ms);
             if lead_ms > self.config.clock_skew_max_ms {
-                self.quarantine(group, entry, lead_ms);
+                self.quarantine(group, id, entry, lead_ms);
                 continue;
             }
             let dots: Vec<_> = entry.claims().collect();
@@ -464,12 +553,17 @@ impl Replica {
         let share = self.counters.records.saturating_mul(self.config.removals_share_percent) / 100;
         let stop = audit.removed > self.config.removals_max.max(share) && !self.config.removals_allowed;
         if stop {
-            let (peer, removed) = (link.peer, audit.removed);
-            self.halted.insert(peer);
-            group.effects.push(Effect::Alarm(Alarm::RemovalsStopped { peer, removed }));
-            self.close(group, id, format!("a digest session would remove more than {removed} documents"));
+            let removed = audit.removed;
+            self.stop_removals(group, id, removed);
         }
         stop
+    }
+
+    fn stop_removals<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, removed: u64) {
+        let Some(peer) = self.links.get(&id).map(|link| link.peer) else { return };
+        self.halted.insert(peer);
+        group.effects.push(Effect::Alarm(Alarm::RemovalsStopped { peer, removed }));
+        self.close(group, id, format!("it would remove {removed} documents or more"));
     }
 
     fn audit_done<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {

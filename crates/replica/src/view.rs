@@ -109,14 +109,6 @@ pub trait View {
         limit: usize,
     ) -> Result<Vec<(u64, Path)>, Self::Error>;
 
-    /// The digest fence of `level` with the greatest key at or below `key` (strictly below, unless `inclusive`).
-    fn fence_below(
-        &self,
-        level: u8,
-        key: &[u8],
-        inclusive: bool,
-    ) -> Result<Option<(Vec<u8>, Summary)>, Self::Error>;
-
     /// The first `limit` digest fences of `level` in `lower..upper`.
     fn fences(
         &self,

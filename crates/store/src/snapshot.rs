@@ -135,18 +135,6 @@ impl<S: RawSnapshot> View for Snapshot<S> {
             .collect()
     }
 
-    fn fence_below(
-        &self,
-        level: u8,
-        key: &[u8],
-        inclusive: bool,
-    ) -> Result<Option<(Vec<u8>, Summary)>, StoreError> {
-        let (lower, upper) = (schema::digest_key(level, &[]), schema::digest_key(level, key));
-        let upper = if inclusive { Bound::Included(&*upper) } else { Bound::Excluded(&*upper) };
-        let mut rows = self.raw.range(Keyspace::Digest, Bound::Included(&lower), upper);
-        rows.next_back().map(|row| fence(row?)).transpose()
-    }
-
     fn fences(
         &self,
         level: u8,
