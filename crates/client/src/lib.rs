@@ -1,1 +1,41 @@
-//! Typed client of the rejoin HTTP API.
+//! A typed client of the rejoin HTTP API, for Rust programs and for the `rejoin` command.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), rejoin_client::Error> {
+//! use rejoin_client::Client;
+//!
+//! let client = Client::new("http://127.0.0.1:3000", None)?;
+//! client.put("users/alice", &["any", "Serialize"]).await?;
+//! let names: Option<Vec<String>> = client.get("users/alice").await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Values cross this crate as the text the server holds: numbers and member order stay as they were written until a
+//! program asks for a type. Every failure is an [`Error`] with a code, one sentence and what to do; a failure that the
+//! server answered carries its [`Problem`] unchanged.
+//!
+//! The client never retries a request on its own: a write whose answer was lost may have been done, and only the
+//! caller knows whether it may be done twice.
+
+mod answer;
+mod client;
+mod config;
+mod data;
+mod error;
+mod nodes;
+mod path;
+mod scan;
+mod watch;
+
+pub use client::Client;
+pub use config::{
+    ANSWER_BYTES_MAX, ANSWER_TIMEOUT, CONNECT_TIMEOUT, EVENT_BYTES_MAX, HEARTBEAT, ROUND_TIMEOUT,
+    WATCH_SILENCE_MAX,
+};
+pub use data::{Condition, Entry, HistoryPage, PastVersion, Written};
+pub use error::{Error, Problem};
+pub use nodes::{Peer, Round, Status};
+pub use scan::{Item, Page, Scan};
+pub use serde_json::value::RawValue;
+pub use watch::{Changed, Changes, Event, Watch};

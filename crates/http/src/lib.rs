@@ -1,1 +1,40 @@
-//! The HTTP API of a rejoin node.
+//! The HTTP API of one node, on one port: REST, change streams, peer links and probes.
+//!
+//! The contract is docs/http-api.md. Read in this order:
+//!
+//! 1. [`serve`] with [`ServeOptions`]; [`refuse_open_bind`]; every bound: [`config`].
+//! 2. `server` accepts connections and guards them in time (`wire`); `api` takes one request through `guard` (who may
+//!    ask), `route` (what is asked), `catch_up` (`Rejoin-Token`) and one handler.
+//! 3. One file per handler: `data`, `scan`, `history`, `explain`, `status`, `changes`, `peers`, `link`, `probe`.
+//! 4. What they share: `query` and `condition` (reading requests), `body` (reading bodies within bounds), `answer` and
+//!    `shapes` (answering), `problem` (the one error shape).
+//!
+//! This crate parses, asks the node and words the answer. It never decides about data, and never parses a stored
+//! value: values go out as the text that is stored.
+
+mod answer;
+mod api;
+mod body;
+mod catch_up;
+mod changes;
+mod condition;
+pub mod config;
+mod data;
+mod explain;
+mod guard;
+mod history;
+mod link;
+mod peers;
+mod probe;
+mod problem;
+mod query;
+mod route;
+mod scan;
+mod server;
+mod shapes;
+mod status;
+mod wire;
+
+pub use config::ServeLimits;
+pub use guard::{OpenBindError, refuse_open_bind};
+pub use server::{ServeError, ServeOptions, serve};

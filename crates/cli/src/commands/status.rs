@@ -1,0 +1,53 @@
+//! `rejoin status`
+
+use clap::Args;
+use rejoin_client::Status as NodeStatus;
+
+use crate::Ended;
+use crate::arguments::Global;
+use crate::output::{self, Style};
+use crate::time::show_age;
+
+use super::{client, peers};
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {}
+
+impl Status {
+    pub(crate) async fn run(self, global: &Global) -> Ended {
+        let client = client(global)?;
+        let status = client.status().await?;
+        match (&status.raw, global.json) {
+            (Some(raw), true) => output::raw(raw),
+            _ => show(client.url(), &status),
+        }
+    }
+}
+
+fn show(url: &str, status: &NodeStatus) -> Ended {
+    let style = Style::of_stdout();
+    let ready = if status.ready { style.green("ready") } else { style.red("not ready") };
+    let name = status.name.as_deref().map(|name| format!("  ({name})")).unwrap_or_default();
+    let storage = &status.storage;
+    let durability = storage.durability.as_deref().map(|kind| format!(", {kind}")).unwrap_or_default();
+    // Whole seconds are what a person wants.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let age = show_age(status.uptime.max(0.0) as u64);
+    let row = |name: &str, text: String| {
+        output::line(format_args!("{}  {text}", style.dim(format_args!("{name:<9}"))))
+    };
+    row("node", format!("{}{name}", status.node))?;
+    row("address", format!("{url}, version {}, up {age}, {ready}", status.version))?;
+    row(
+        "documents",
+        format!(
+            "{} with a value, {} deleted, {} past versions",
+            storage.entries, storage.tombstones, storage.history_entries
+        ),
+    )?;
+    row("storage", format!("{} ({}{durability})", output::bytes(storage.bytes), storage.engine))?;
+    row("conflicts", format!("{} open", status.conflicts.open))?;
+    row("digest", status.convergence.digest.clone())?;
+    row("peers", status.peers.len().to_string())?;
+    peers::show(&status.peers)
+}

@@ -1,0 +1,74 @@
+//! `rejoin watch`
+
+use clap::Args;
+use futures_util::StreamExt;
+use rejoin_client::{Changed, Event};
+use serde_json::json;
+
+use crate::Ended;
+use crate::arguments::Global;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, Style};
+
+use super::client;
+
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// Path to watch with everything below it; everything when left out
+    #[arg(default_value = "")]
+    path: String,
+    /// Without the current values: only what changes from now on
+    #[arg(long)]
+    no_snapshot: bool,
+    /// Stop after this many changes, values of the snapshot included
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+}
+
+impl Watch {
+    pub(crate) async fn run(self, global: &Global) -> Ended {
+        let mut left = self.limit.unwrap_or(u64::MAX);
+        let mut changes = client(global)?.watch(&self.path).snapshot(!self.no_snapshot).open().await?;
+        if self.no_snapshot && !global.json {
+            output::say(Style::of_stderr().dim("-- watching for changes"));
+        }
+        while left > 0 {
+            let Some(event) = changes.next().await else { return Err(closed()) };
+            match event? {
+                Event::Change(change) => {
+                    show(global, &change)?;
+                    left -= 1;
+                }
+                Event::SnapshotEnd { count, .. } if !global.json => {
+                    let values = if count == 1 { "value" } else { "values" };
+                    let style = Style::of_stderr();
+                    output::say(style.dim(format_args!("-- {count} {values}; now watching for changes")));
+                }
+                Event::SnapshotEnd { count, token } => {
+                    output::json(&json!({ "event": "snapshot-end", "count": count, "token": token }))?;
+                }
+                Event::Resync { reason } if global.json => {
+                    output::json(&json!({ "event": "resync", "reason": reason }))?;
+                }
+                Event::Resync { reason } => output::say(Style::of_stderr().dim(format_args!("-- {reason}"))),
+                Event::Closing => return Err(closed()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn show(global: &Global, change: &Changed) -> Ended {
+    match (&change.raw, change.value()) {
+        (Some(raw), _) if global.json => output::raw(raw),
+        (_, Some(value)) => output::line(format_args!("put {}\t{}", change.path, value.get())),
+        (_, None) => output::line(format_args!("del {}", change.path)),
+    }
+}
+
+fn closed() -> Failure {
+    Failure::new(Exit::Unreachable, "closing", "The node has closed the feed.")
+        .hint("It is shutting down; watch again when it is back.")
+}

@@ -1,0 +1,148 @@
+//! Values in and out.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Node, Running, run_with_input};
+
+#[test]
+fn values_come_back_as_they_were_written() {
+    let node = Node::start(&[]);
+    for (path, value) in [
+        ("users/alice@example.com/inbox", "{\"z\":1,\"a\":[1.0,1e300,0.10]}"),
+        ("données/é", "\"ü\""),
+        ("with space/100%", "null"),
+        ("a", "false"),
+        ("b", "-0"),
+        ("c", "\"\""),
+    ] {
+        assert_eq!(node.run(&["put", path, value]).ok(), "", "{path}");
+        assert_eq!(node.run(&["get", path]).ok(), format!("{value}\n"), "{path}");
+    }
+}
+
+#[test]
+fn a_value_comes_from_an_argument_a_file_or_standard_input() {
+    let node = Node::start(&[]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "{\n  \"a\": 1\n}\n").unwrap();
+    node.run(&["put", "from/file", &format!("@{}", file.path().display())]).ok();
+    assert_eq!(node.run(&["get", "from/file"]).ok(), "{\"a\":1}\n");
+    run_with_input(&mut node.command(&["put", "from/stdin", "-"]), "[1,\n2]").ok();
+    assert_eq!(node.run(&["get", "from/stdin"]).ok(), "[1,2]\n");
+    run_with_input(&mut node.command(&["put", "from/text", "--text", "-"]), "two \"quoted\"\nlines\n").ok();
+    assert_eq!(node.run(&["get", "from/text", "--raw"]).ok(), "two \"quoted\"\nlines\n");
+    node.run(&["put", "from/text", "--text", "-5"]).ok();
+    assert_eq!(node.run(&["get", "from/text"]).ok(), "\"-5\"\n");
+}
+
+#[test]
+fn writes_have_conditions_and_merge() {
+    let node = Node::start(&[]);
+    let created = node.run(&["put", "u", "{\"a\":1,\"b\":2}", "--if-absent", "--json"]).lines().remove(0);
+    assert_eq!(created["applied"], true);
+    let etag = created["etag"].as_str().unwrap();
+    let merged = node.run(&["put", "u", "{\"b\":null,\"c\":3}", "--merge", "--if-match", etag, "--json"]);
+    assert_eq!(merged.lines()[0]["value"], json!({ "a": 1, "c": 3 }));
+    assert_eq!(node.run(&["put", "u", "1", "--if-match", etag]).code, 4);
+    assert_eq!(node.run(&["del", "u", "--if-match", etag]).code, 4);
+    node.run(&["put", "u", "1", "--if-match", "*"]).ok();
+    assert_eq!(node.run(&["del", "u", "--json"]).lines()[0]["deleted"], true);
+    assert_eq!(node.run(&["put", "u", "1", "--if-match", "*"]).code, 4);
+    let said = node.run(&["put", "u", "2"]);
+    assert!(said.stderr.starts_with("created u  version "), "{said:?}");
+}
+
+#[test]
+fn scans_page_through_everything_in_order() {
+    let node = Node::start(&["--durability", "memory"]);
+    for number in 0..25 {
+        node.run(&["put", &format!("n/{number:02}"), &number.to_string()]).ok();
+    }
+    node.run(&["put", "other", "0"]).ok();
+    let scanned = node.run(&["scan", "n/"]).ok();
+    let expected: String = (0..25).map(|number| format!("n/{number:02}\t{number}\n")).collect();
+    assert_eq!(scanned, expected);
+    assert_eq!(node.run(&["scan", "--count"]).ok(), "26\n");
+    assert_eq!(node.run(&["scan", "n/2", "--keys-only", "--reverse"]).ok(), "n/24\nn/23\nn/22\nn/21\nn/20\n");
+    let lines = node.run(&["scan", "n/", "--limit", "2", "--json"]).lines();
+    assert_eq!(lines, [json!({ "path": "n/00", "value": 0 }), json!({ "path": "n/01", "value": 1 })]);
+    assert_eq!(node.run(&["scan", "none/"]).ok(), "");
+}
+
+#[test]
+fn history_lists_what_was() {
+    let node = Node::start(&[]);
+    for value in ["1", "2"] {
+        node.run(&["put", "h", value]).ok();
+    }
+    node.run(&["del", "h"]).ok();
+    node.run(&["put", "h", "3"]).ok();
+    let past = node.run(&["history", "h", "--json"]).lines();
+    let values: Vec<(&Value, &Value)> =
+        past.iter().map(|version| (&version["op"], &version["value"])).collect();
+    assert_eq!(
+        values,
+        [(&json!("delete"), &Value::Null), (&json!("put"), &json!(2)), (&json!("put"), &json!(1))]
+    );
+    let shown = node.run(&["history", "h", "--limit", "2"]).ok();
+    let shown: Vec<&str> = shown.lines().map(|line| line.split_once("  ").unwrap().1).collect();
+    assert_eq!(shown, ["(deleted)", "2"]);
+}
+
+#[test]
+fn a_watch_shows_the_present_then_every_change() {
+    let node = Node::start(&[]);
+    node.run(&["put", "users/alice", "1"]).ok();
+    node.run(&["put", "other", "1"]).ok();
+    let mut watch = Running::start(&mut node.command(&["watch", "users", "--json", "--limit", "3"]));
+    let mut event = || serde_json::from_str::<Value>(&watch.line()).unwrap();
+    let first = event();
+    assert_eq!(
+        (&first["event"], &first["path"], &first["value"]),
+        (&json!("change"), &json!("users/alice"), &json!(1))
+    );
+    let end = event();
+    assert_eq!((&end["event"], &end["count"]), (&json!("snapshot-end"), &json!(1)));
+    node.run(&["put", "other", "2"]).ok();
+    node.run(&["put", "users/bob", "null"]).ok();
+    let put = event();
+    assert_eq!(
+        (&put["op"], &put["path"], put.get("value")),
+        (&json!("put"), &json!("users/bob"), Some(&Value::Null))
+    );
+    node.run(&["del", "users/alice"]).ok();
+    let deleted = event();
+    assert_eq!((&deleted["op"], &deleted["path"]), (&json!("delete"), &json!("users/alice")));
+    assert_eq!(watch.end(), 0);
+}
+
+#[test]
+fn a_watch_ends_when_the_node_does() {
+    let node = Node::start(&[]);
+    node.run(&["put", "a", "1"]).ok();
+    let mut watch = Running::start(&mut node.command(&["watch"]));
+    assert_eq!(watch.line(), "put a\t1");
+    let (code, _) = node.stop();
+    assert_eq!((code, watch.end()), (0, 5));
+}
+
+#[test]
+fn output_whose_reader_has_gone_is_no_error() {
+    let node = Node::start(&[]);
+    node.run(&["put", "a", "1"]).ok();
+    let mut command = node.command(&["scan"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command.stdout(writer).stderr(std::process::Stdio::piped()).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}
+
+#[test]
+fn the_status_is_shown_to_people_and_programs() {
+    let node = Node::start(&["--name", "berlin"]);
+    node.run(&["put", "a", "1"]).ok();
+    let status = node.run(&["status", "--json"]).lines().remove(0);
+    assert_eq!((&status["name"], &status["storage"]["entries"]), (&json!("berlin"), &json!(1)));
+    let shown = node.run(&["status"]).ok();
+    assert!(shown.contains("(berlin)") && shown.contains("1 with a value"), "{shown}");
+}

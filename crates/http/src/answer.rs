@@ -1,0 +1,120 @@
+//! Answers: their bodies, whole or streamed, and the headers that all of them have.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::{HeaderMap, Response, StatusCode};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+/// What this node has applied, as opaque text.
+pub(crate) const REJOIN_TOKEN: HeaderName = HeaderName::from_static("rejoin-token");
+/// How long to wait for a token.
+pub(crate) const REJOIN_WAIT: HeaderName = HeaderName::from_static("rejoin-wait");
+/// The write that a value comes from.
+pub(crate) const REJOIN_VERSION: HeaderName = HeaderName::from_static("rejoin-version");
+/// How many other versions are live.
+pub(crate) const REJOIN_CONFLICTS: HeaderName = HeaderName::from_static("rejoin-conflicts");
+/// How many values a scan would list.
+pub(crate) const REJOIN_COUNT: HeaderName = HeaderName::from_static("rejoin-count");
+
+/// JSON.
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// One JSON text a line.
+pub(crate) const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+/// Server-sent events.
+pub(crate) const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// All of it, until it is taken.
+    Whole(Option<Bytes>),
+    /// Pieces as they are made.
+    Pieces(mpsc::Receiver<Bytes>),
+}
+
+impl Body for Stream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut *self {
+            Stream::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Stream::Pieces(pieces) => {
+                pieces.poll_recv(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Stream::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Stream::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Stream::Pieces(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// An answer without a body.
+pub(crate) fn empty(status: StatusCode) -> Response<Stream> {
+    let mut response = Response::new(Stream::Whole(None));
+    *response.status_mut() = status;
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// An answer of JSON text.
+pub(crate) fn json(status: StatusCode, text: impl Into<Bytes>) -> Response<Stream> {
+    let text: Bytes = text.into();
+    let mut response = empty(status);
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    if !text.is_empty() {
+        *response.body_mut() = Stream::Whole(Some(text));
+    }
+    response
+}
+
+/// An answer made of a shape.
+pub(crate) fn shape(status: StatusCode, shape: &impl Serialize) -> Response<Stream> {
+    json(status, json_text(shape))
+}
+
+/// An answer of pieces that somebody else makes.
+pub(crate) fn stream(kind: HeaderValue, pieces: mpsc::Receiver<Bytes>) -> Response<Stream> {
+    let mut response = empty(StatusCode::OK);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    *response.body_mut() = Stream::Pieces(pieces);
+    response
+}
+
+/// A shape as JSON text.
+pub(crate) fn json_text(shape: &impl Serialize) -> String {
+    // Shapes have text keys and stored values, which are JSON: writing them cannot fail.
+    serde_json::to_string(shape).unwrap_or_else(|error| {
+        tracing::error!(%error, "an answer could not be written as JSON");
+        String::from("null")
+    })
+}
+
+/// Whether a client asks for this media type by name.
+pub(crate) fn accepts(headers: &HeaderMap, kind: &HeaderValue) -> bool {
+    let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|range| {
+        let name = range.split(';').next().unwrap_or_default().trim();
+        name.as_bytes().eq_ignore_ascii_case(kind.as_bytes())
+    })
+}

@@ -1,0 +1,116 @@
+//! Every bound of the HTTP server: name, unit, default and reason.
+
+use std::time::Duration;
+
+/// Time for a request head to arrive once its first byte has, or the connection was opened: long for a person with
+/// telnet, short for a thousand idle sockets.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time that a connection may stay open between two requests: longer than most client pools keep theirs, so that
+/// the client closes first.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// Greatest size of a request head, in bytes: a path (6 KiB encoded), a token (8 KiB) and a browser's headers fit.
+pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// Time that a body may take before its rate is looked at: one slow start of a phone's radio.
+pub const BODY_GRACE: Duration = Duration::from_secs(10);
+
+/// Least average rate of a body after [`BODY_GRACE`], in bytes a second: below it, a connection is an attack or dead.
+pub const BODY_RATE_MIN: u32 = 1024;
+
+/// Time that a whole body may take, whatever its rate: a value of 1 MiB passes at 18 KiB a second.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes of request bodies held in memory at a time, over all connections: 64 of the largest default values.
+pub const BODIES_BYTES_MAX: usize = 64 << 20;
+
+/// Open connections, peer links and change streams included: within the usual limit of 1,024 descriptors, with room
+/// for the files of the store, which must never be the one to run out.
+pub const CONNECTIONS_MAX: usize = 800;
+
+/// Time without any progress of a write to a client that does not read: then its connection closes and frees what
+/// is queued for it.
+pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time that open requests have to end after the server was told to stop: orchestrators kill after 30 s.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// Longest `Rejoin-Wait`: a client that must wait longer is better served by another node.
+pub const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Longest pause between two looks at what the node has applied while a request waits for a token.
+pub const WAIT_STEP: Duration = Duration::from_millis(20);
+
+/// Longest token sent as a header, in bytes; a longer one is left out (the status has it). Node.js reads at most
+/// 16 KiB of headers.
+pub const TOKEN_HEADER_BYTES_MAX: usize = 8 * 1024;
+
+/// Rows of missing writes that a `not_caught_up` error lists: enough to see which node is behind.
+pub const MISSING_ROWS_MAX: usize = 16;
+
+/// Items of a page when the request does not say.
+pub const PAGE_ITEMS_DEFAULT: usize = 100;
+
+/// Greatest number of items of a history page, as of a scan page.
+pub const HISTORY_ITEMS_MAX: usize = 1_000;
+
+/// Pieces of a streamed answer that may wait for the client.
+pub const STREAM_PIECES_MAX: usize = 8;
+
+/// Size at which a piece of a streamed answer is sent, in bytes: few wake-ups, little memory.
+pub const STREAM_PIECE_BYTES: usize = 64 * 1024;
+
+/// Time between two signs of life on a quiet change stream: below the 30–60 s after which proxies give up.
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Least time between two signs of life that a client may ask for.
+pub const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
+
+/// Greatest time between two signs of life that a client may ask for: a dead client is found by writing to it.
+pub const HEARTBEAT_MAX: Duration = Duration::from_secs(300);
+
+/// Greatest size of a body that is not a value (a peer's URL), in bytes.
+pub const SMALL_BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// What [`crate::serve`] can be told to bound differently.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServeLimits {
+    /// See [`HEAD_TIMEOUT`].
+    pub head_timeout: Duration,
+    /// See [`IDLE_TIMEOUT`].
+    pub idle_timeout: Duration,
+    /// See [`HEAD_BYTES_MAX`]. At least 8 KiB.
+    pub head_bytes: usize,
+    /// See [`BODY_GRACE`].
+    pub body_grace: Duration,
+    /// See [`BODY_RATE_MIN`].
+    pub body_rate_min: u32,
+    /// See [`BODY_TIMEOUT`].
+    pub body_timeout: Duration,
+    /// See [`BODIES_BYTES_MAX`].
+    pub bodies_bytes: usize,
+    /// See [`CONNECTIONS_MAX`].
+    pub connections: usize,
+    /// See [`WRITE_STALL_TIMEOUT`].
+    pub write_stall_timeout: Duration,
+    /// See [`SHUTDOWN_GRACE`].
+    pub shutdown_grace: Duration,
+}
+
+impl Default for ServeLimits {
+    fn default() -> Self {
+        Self {
+            head_timeout: HEAD_TIMEOUT,
+            idle_timeout: IDLE_TIMEOUT,
+            head_bytes: HEAD_BYTES_MAX,
+            body_grace: BODY_GRACE,
+            body_rate_min: BODY_RATE_MIN,
+            body_timeout: BODY_TIMEOUT,
+            bodies_bytes: BODIES_BYTES_MAX,
+            connections: CONNECTIONS_MAX,
+            write_stall_timeout: WRITE_STALL_TIMEOUT,
+            shutdown_grace: SHUTDOWN_GRACE,
+        }
+    }
+}

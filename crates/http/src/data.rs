@@ -1,0 +1,190 @@
+//! `/api/{path}`: one document.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{ETAG, HeaderName, HeaderValue, LAST_MODIFIED, LOCATION};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use rejoin::{Change, Entry, Hlc, Json, JsonLimits, Node, Observed, Path, Write, Written};
+use serde::Serialize;
+
+use crate::answer::{self, REJOIN_CONFLICTS, REJOIN_TOKEN, REJOIN_VERSION, Stream};
+use crate::api::Api;
+use crate::body;
+use crate::condition::{self, ENVELOPE_SUFFIX, Read};
+use crate::config::TOKEN_HEADER_BYTES_MAX;
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::shapes::{Item, Raw, VectorClock, hex};
+
+/// Answers a request for a document.
+pub(crate) async fn answer(
+    api: &Arc<Api>,
+    path: Path,
+    request: Request<Incoming>,
+) -> Result<Response<Stream>, Problem> {
+    match *request.method() {
+        Method::PUT => put(api, path, request).await,
+        Method::PATCH => patch(api, path, request).await,
+        Method::DELETE => delete(api, path, &request).await,
+        _ => get(&api.node, &path, request.uri().query(), request.headers()),
+    }
+}
+
+/// Puts the token of what this node has applied on an answer. Taken after the read or write it answers, so that it
+/// covers what the client saw.
+pub(crate) fn put_token(node: &Node, headers: &mut HeaderMap) -> Result<(), Problem> {
+    let token = node.token()?;
+    if token.len() <= TOKEN_HEADER_BYTES_MAX {
+        put_header(headers, REJOIN_TOKEN, token);
+    }
+    Ok(())
+}
+
+fn get(
+    node: &Node,
+    path: &Path,
+    query: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Response<Stream>, Problem> {
+    let meta = Query::parse(query, &["meta"])?.switch("meta")?;
+    let entry = node.entry(path)?.ok_or_else(|| Problem::not_found(false))?;
+    let value = entry.value.as_ref().ok_or_else(|| Problem::not_found(true))?;
+    let etag = format!("{}{}", entry.etag, if meta { ENVELOPE_SUFFIX } else { "" });
+    let mut response = match condition::of_read(headers, &etag)? {
+        Read::Failed => return Err(Problem::changed(&entry)),
+        Read::NotModified => answer::empty(StatusCode::NOT_MODIFIED),
+        Read::Send if meta => answer::shape(StatusCode::OK, &Item::of(&entry, true)),
+        Read::Send => answer::json(StatusCode::OK, Bytes::copy_from_slice(value.as_str().as_bytes())),
+    };
+    let answers = response.headers_mut();
+    put_header(answers, ETAG, format!("\"{etag}\""));
+    put_header(answers, LAST_MODIFIED, http_date(entry.hlc));
+    put_header(answers, REJOIN_VERSION, entry.version.to_string());
+    put_conflicts(answers, entry.conflicts);
+    put_token(node, answers)?;
+    Ok(response)
+}
+
+async fn put(api: &Arc<Api>, path: Path, request: Request<Incoming>) -> Result<Response<Stream>, Problem> {
+    Query::parse(request.uri().query(), &[])?;
+    body::check_media_type(request.headers(), &["application/json"])?;
+    let condition = condition::of_write(request.headers())?;
+    let value = value(api, request).await?;
+    let write = Write { path, change: Change::Put(value), condition, observed: Observed::All };
+    wrote(&api.node, &api.node.write(write).await?)
+}
+
+async fn patch(api: &Arc<Api>, path: Path, request: Request<Incoming>) -> Result<Response<Stream>, Problem> {
+    Query::parse(request.uri().query(), &[])?;
+    body::check_media_type(request.headers(), &["application/merge-patch+json", "application/json"])?;
+    let condition = condition::of_write(request.headers())?;
+    let patch = value(api, request).await?;
+    let write = Write { path, change: Change::Patch(patch), condition, observed: Observed::All };
+    wrote(&api.node, &api.node.write(write).await?)
+}
+
+async fn delete(
+    api: &Arc<Api>,
+    path: Path,
+    request: &Request<Incoming>,
+) -> Result<Response<Stream>, Problem> {
+    Query::parse(request.uri().query(), &[])?;
+    let condition = condition::of_write(request.headers())?;
+    let write = Write { path, change: Change::Delete, condition, observed: Observed::All };
+    let written = api.node.write(write).await?;
+    let body = WriteResult { deleted: Some(true), value: None, ..WriteResult::of(&api.node, &written) };
+    let mut response = answer::shape(StatusCode::OK, &body);
+    put_header(response.headers_mut(), REJOIN_VERSION, written.dot.to_string());
+    put_token(&api.node, response.headers_mut())?;
+    Ok(response)
+}
+
+async fn value(api: &Api, request: Request<Incoming>) -> Result<Json, Problem> {
+    let limits = api.node.info().limits;
+    let whole = body::read(request.into_body(), limits.value_bytes, &api.bodies, &api.limits).await?;
+    let limits = JsonLimits { bytes: limits.value_bytes, depth: limits.value_depth };
+    Ok(Json::parse(&whole.bytes, &limits).map_err(rejoin::Error::Json)?)
+}
+
+fn wrote(node: &Node, written: &Written) -> Result<Response<Stream>, Problem> {
+    let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+    let mut response = answer::shape(status, &WriteResult::of(node, written));
+    let headers = response.headers_mut();
+    put_header(headers, ETAG, format!("\"{}\"", hex(&written.etag)));
+    put_header(headers, LAST_MODIFIED, http_date(written.hlc));
+    put_header(headers, REJOIN_VERSION, written.dot.to_string());
+    put_conflicts(headers, written.visible.conflicts);
+    if written.created {
+        put_header(headers, LOCATION, format!("/api/{}", written.path.encoded()));
+    }
+    put_token(node, headers)?;
+    Ok(response)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WriteResult<'a> {
+    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deleted: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Raw<'a>>,
+    vector_clock: VectorClock<'a>,
+    timestamp: u64,
+    version: String,
+    etag: String,
+    applied: bool,
+    durable: String,
+}
+
+impl<'a> WriteResult<'a> {
+    fn of(node: &Node, written: &'a Written) -> WriteResult<'a> {
+        WriteResult {
+            path: written.path.as_str(),
+            deleted: None,
+            value: written.visible.value.as_ref().map(Raw),
+            vector_clock: VectorClock(&written.vector_clock),
+            timestamp: written.hlc.unix_ms(),
+            version: written.dot.to_string(),
+            etag: hex(&written.etag),
+            applied: true,
+            durable: node.info().durability.to_string(),
+        }
+    }
+}
+
+impl Problem {
+    /// A read that is conditional on another version.
+    fn changed(entry: &Entry) -> Problem {
+        Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            "precondition_failed",
+            "The condition does not hold: the value has changed.",
+        )
+        .hint("Use the ETag of the value as it is now.")
+        .with_entry(entry)
+    }
+}
+
+fn put_conflicts(headers: &mut HeaderMap, conflicts: usize) {
+    if conflicts > 0 {
+        headers.insert(REJOIN_CONFLICTS, HeaderValue::from(conflicts));
+    }
+}
+
+fn put_header(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    // Digits, hexadecimal, base64 and percent-encoded text are always legal here.
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// A stamp as HTTP writes moments, in whole seconds.
+fn http_date(hlc: Hlc) -> String {
+    // The formatter panics behind the year 9999; a stamp can be as late as 10889.
+    let moment = Duration::from_millis(hlc.unix_ms()).min(Duration::from_secs(253_402_300_799));
+    httpdate::fmt_http_date(UNIX_EPOCH + moment)
+}

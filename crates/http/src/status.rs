@@ -1,0 +1,197 @@
+//! `/api/status`: how the node is doing, for people and monitors.
+
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+use rejoin::{Hlc, PeerStatus};
+use serde::Serialize;
+
+use crate::answer::{self, Stream};
+use crate::api::Api;
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::shapes::{VectorClock, unix_ms};
+
+/// Answers a request for the status.
+pub(crate) async fn answer(api: &Api, request: &Request<Incoming>) -> Result<Response<Stream>, Problem> {
+    Query::parse(request.uri().query(), &[])?;
+    let status = api.node.status().await?;
+    let limits = status.limits;
+    let body = Status {
+        server_id: status.node.to_string(),
+        name: &status.name,
+        epoch: format!("{:016x}", status.epoch.0),
+        port: api.bound.port(),
+        version: env!("CARGO_PKG_VERSION"),
+        uptime: status.uptime.as_secs_f64(),
+        ready: status.ready,
+        vector_clock: VectorClock(&status.vector_clock),
+        peers: status.peers.iter().map(Peer::of).collect(),
+        peer_count: status.peers.len(),
+        storage: Storage {
+            engine: status.engine,
+            durability: status.durability.to_string(),
+            entries: status.entries,
+            tombstones: status.tombstones,
+            history_entries: status.history_entries,
+            bytes: status.disk_bytes,
+        },
+        clock: Clock {
+            hlc: shown(status.hlc),
+            max_skew_ms: status.skew_max_ms,
+            quarantined: status.quarantined,
+        },
+        token: &status.token,
+        conflicts: Conflicts { open: status.conflicts, resolved24h: None },
+        policy: Policy {
+            hash: &status.policy_hash,
+            mismatched_peers: status.policy_mismatches.iter().map(ToString::to_string).collect(),
+        },
+        convergence: Convergence {
+            digest: &status.digest,
+            last_round_at: status.last_round_at.map(unix_ms),
+            last_round_ms: status.last_round_ms,
+        },
+        subscriptions: status.subscriptions,
+        limits: Limits {
+            value_bytes: limits.value_bytes,
+            value_depth: limits.value_depth,
+            path_bytes: limits.path_bytes,
+            path_segments: limits.path_segments,
+            segment_bytes: limits.segment_bytes,
+            scan_items: limits.scan_items,
+            scan_page_bytes: limits.scan_page_bytes,
+            history_versions: limits.history_versions,
+            head_bytes: api.limits.head_bytes,
+            bodies_bytes: api.limits.bodies_bytes,
+            connections: api.limits.connections,
+        },
+    };
+    Ok(answer::shape(StatusCode::OK, &body))
+}
+
+/// A stamp: milliseconds and counter. As one number it would not fit into a double.
+fn shown(hlc: Hlc) -> String {
+    format!("{}+{}", hlc.unix_ms(), hlc.counter())
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status<'a> {
+    #[serde(rename = "serverID")]
+    server_id: String,
+    name: &'a str,
+    epoch: String,
+    port: u16,
+    version: &'static str,
+    /// Seconds.
+    uptime: f64,
+    ready: bool,
+    vector_clock: VectorClock<'a>,
+    peers: Vec<Peer<'a>>,
+    peer_count: usize,
+    storage: Storage,
+    clock: Clock,
+    token: &'a str,
+    conflicts: Conflicts,
+    policy: Policy<'a>,
+    convergence: Convergence<'a>,
+    subscriptions: u64,
+    limits: Limits,
+}
+
+/// A peer, as here and in `/api/_peers`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Peer<'a> {
+    id: Option<String>,
+    name: Option<&'a str>,
+    url: Option<&'a str>,
+    direction: String,
+    state: String,
+    session: &'static str,
+    since: u64,
+    rtt_ms: Option<f64>,
+    behind: u64,
+    ahead: u64,
+    queue: u64,
+    last_error: Option<&'a str>,
+    next_retry_at: Option<u64>,
+}
+
+impl<'a> Peer<'a> {
+    /// The shape of a peer.
+    pub(crate) fn of(peer: &'a PeerStatus) -> Peer<'a> {
+        Peer {
+            id: peer.id.map(|id| id.to_string()),
+            name: peer.name.as_deref(),
+            url: peer.url.as_deref(),
+            direction: peer.direction.to_string(),
+            state: peer.state.to_string(),
+            session: peer.session,
+            since: unix_ms(peer.since),
+            rtt_ms: peer.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
+            behind: peer.behind,
+            ahead: peer.ahead,
+            queue: peer.queue_bytes,
+            last_error: peer.last_error.as_deref(),
+            next_retry_at: peer.next_retry_at.map(unix_ms),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Storage {
+    engine: &'static str,
+    durability: String,
+    entries: u64,
+    tombstones: u64,
+    history_entries: u64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Clock {
+    hlc: String,
+    max_skew_ms: u64,
+    quarantined: u64,
+}
+
+#[derive(Serialize)]
+struct Conflicts {
+    open: u64,
+    /// Not counted by the node yet.
+    resolved24h: Option<u64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Policy<'a> {
+    hash: &'a str,
+    mismatched_peers: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Convergence<'a> {
+    digest: &'a str,
+    last_round_at: Option<u64>,
+    last_round_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Limits {
+    value_bytes: usize,
+    value_depth: usize,
+    path_bytes: usize,
+    path_segments: usize,
+    segment_bytes: usize,
+    scan_items: usize,
+    scan_page_bytes: usize,
+    history_versions: u32,
+    head_bytes: usize,
+    bodies_bytes: usize,
+    connections: usize,
+}

@@ -1,0 +1,19 @@
+//! The HTTP API over real sockets and real nodes, held against docs/http-api.md.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking"
+)]
+
+mod changes;
+mod client;
+mod conditions;
+mod guard;
+mod limits;
+mod paths;
+mod peers;
+mod scan;
+mod system;
+mod values;
