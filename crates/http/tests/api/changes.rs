@@ -65,7 +65,7 @@ async fn events_tell_the_same() {
         .await;
     assert_eq!(client.head().await.header("content-type"), Some("text/event-stream"));
     let mut text = String::new();
-    while !text.contains("\n\nevent: snapshot-end\ndata: {\"token\":") {
+    while !text.contains("event: snapshot-end\ndata: {\"token\":") {
         text += &String::from_utf8(client.chunk().await.unwrap()).unwrap();
     }
     // Quiet streams show that they live.

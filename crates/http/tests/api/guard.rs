@@ -7,9 +7,11 @@ use crate::client::Server;
 
 #[tokio::test]
 async fn foreign_hosts_and_origins_are_refused_before_anything_happens() {
-    let mut options = ServeOptions::default();
-    options.allowed_hosts = vec!["node.example.com".to_owned()];
-    options.allowed_origins = vec!["https://app.example.com".to_owned()];
+    let options = ServeOptions {
+        allowed_hosts: vec!["node.example.com".to_owned()],
+        allowed_origins: vec!["https://app.example.com".to_owned()],
+        ..ServeOptions::default()
+    };
     let server = Server::with(Node::builder().in_memory(), options).await;
     let before = server.state();
     let json = ("content-type", "application/json");
@@ -59,8 +61,7 @@ async fn requests_name_one_host() {
 
 #[tokio::test]
 async fn with_a_token_nothing_works_without_it() {
-    let mut options = ServeOptions::default();
-    options.auth_token = Some("s3cret".to_owned());
+    let options = ServeOptions { auth_token: Some("s3cret".to_owned()), ..ServeOptions::default() };
     assert!(!format!("{options:?}").contains("s3cret"));
     let server = Server::with(Node::builder().in_memory(), options).await;
     let before = server.state();
