@@ -20,7 +20,7 @@ use crate::engine::NodeEngine;
 use crate::entry::hex;
 use crate::links::{Links, add_peer, run_link};
 use crate::node::{Node, NodeInfo};
-use crate::shared::Shared;
+use crate::shared::{Published, Shared};
 use crate::writer::Writer;
 use crate::{Error, error};
 
@@ -242,7 +242,7 @@ impl Builder {
         let snapshot = store.snapshot();
         let sequence = snapshot.counters().map_err(|error| Error::open(&error))?.sequence;
         let replica = Replica::open(start, clock.now(), &snapshot).map_err(|error| Error::open(&error))?;
-        drop(snapshot);
+        let applied = Arc::new(replica.frontier().clone());
 
         let (jobs, jobs_in) = mpsc::channel(QUEUE_JOBS_MAX);
         let (committed_out, committed) = watch::channel(sequence);
@@ -266,7 +266,7 @@ impl Builder {
             peer_token,
             identity: RwLock::new(Arc::new(identity)),
             jobs,
-            reader: RwLock::new(Some(store.reader())),
+            published: RwLock::new(Some(Published { reader: store.reader(), snapshot, applied })),
             committed,
             links: Links::new(),
             link_status: Mutex::default(),

@@ -26,9 +26,11 @@ const STABLE_AFTER: Duration = Duration::from_secs(5);
 /// Where the replica's thread puts what it has for a link.
 #[derive(Clone, Debug)]
 pub(crate) struct Ports {
-    /// Frames to send. Not bounded here: the replica counts the bytes in it and turns a push that would exceed
-    /// [`rejoin_replica::Config::push_queue_bytes_max`] into catch-up.
-    pub(crate) frames: mpsc::UnboundedSender<Bytes>,
+    /// Frames to send, in order: a catch-up's last claim must not overtake a push that was queued before it. Not
+    /// bounded here: the replica counts the bytes of its pushes and turns one that would exceed
+    /// [`rejoin_replica::Config::push_queue_bytes_max`] into catch-up; what the link's reader adds is bounded by the
+    /// peer's credit, and by one request of a digest session.
+    pub(crate) frames: mpsc::UnboundedSender<Outgoing>,
     /// Work for the link's reader. One command an exchange or a credit; bounded by what the peer may have open.
     pub(crate) reads: mpsc::UnboundedSender<ReadCommand>,
     sender: LinkSender,
@@ -40,6 +42,15 @@ impl Ports {
         let sender = self.sender.clone();
         tokio::spawn(async move { sender.close(&reason).await });
     }
+}
+
+/// A frame on its way to the link.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    /// From the replica, which wants to hear when it has left.
+    Counted(Bytes),
+    /// From the link's reader.
+    Uncounted(Bytes),
 }
 
 /// A link that is up.
@@ -330,11 +341,11 @@ pub(crate) async fn run_link(shared: Arc<Shared>, link: Link, url: Option<String
 
     let (frames, frames_out) = mpsc::unbounded_channel();
     let (reads, reads_in) = mpsc::unbounded_channel();
-    let ports = Ports { frames, reads, sender: sender.clone() };
+    let ports = Ports { frames: frames.clone(), reads, sender: sender.clone() };
     let input = Input::LinkUp { link: id, peer: node, epoch: Epoch(peer.epoch), dialed };
     let _ = shared.jobs.send(Job::LinkUp(input, ports)).await;
     let sending = tokio::spawn(send_frames(Arc::clone(&shared), id, sender.clone(), frames_out));
-    let serving = tokio::spawn(serve(Arc::clone(&shared), id, sender.clone(), reads_in));
+    let serving = tokio::spawn(serve(Arc::clone(&shared), id, frames, reads_in));
 
     let reason = receive_frames(&shared, id, &sender, receiver).await;
     sending.abort();
@@ -379,18 +390,27 @@ async fn send_frames(
     shared: Arc<Shared>,
     id: LinkId,
     sender: LinkSender,
-    mut frames: mpsc::UnboundedReceiver<Bytes>,
+    mut frames: mpsc::UnboundedReceiver<Outgoing>,
 ) {
     let mut waiting = Vec::new();
     while frames.recv_many(&mut waiting, FRAMES_PER_REPORT).await > 0 {
         let mut bytes = 0;
         for frame in waiting.drain(..) {
-            bytes += frame.len() as u64;
-            // The receiving half tells why the link ended.
-            if sender.send(frame).await.is_err() {
+            let frame = match frame {
+                Outgoing::Counted(frame) => {
+                    bytes += frame.len() as u64;
+                    frame
+                }
+                Outgoing::Uncounted(frame) => frame,
+            };
+            if let Err(error) = sender.send(frame).await {
+                // A link that cannot take a frame must not look alive: the peer would wait for ever.
+                sender.close(&crate::error::chain(&error)).await;
                 return;
             }
         }
-        shared.tell(Input::Sent(id, bytes)).await;
+        if bytes > 0 {
+            shared.tell(Input::Sent(id, bytes)).await;
+        }
     }
 }

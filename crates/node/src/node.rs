@@ -189,13 +189,13 @@ impl Node {
     /// What this node has applied, as opaque text: a client that brings it to another node can ask that node to have
     /// applied at least as much.
     pub fn token(&self) -> Result<String, Error> {
-        Ok(rejoin_causal::token::encode(&self.shared().snapshot()?.frontier()?))
+        Ok(rejoin_causal::token::encode(&*self.shared().applied()?))
     }
 
     /// Whether this node has applied everything that a token stands for.
     pub fn has_applied(&self, token: &str) -> Result<bool, Error> {
         let wanted = rejoin_causal::token::decode(token).map_err(|_| Error::BadCursor)?;
-        Ok(self.shared().snapshot()?.frontier()?.is_superset(&wanted))
+        Ok(self.shared().applied()?.is_superset(&wanted))
     }
 
     /// Waits until something is committed after this call, or for at most that long.

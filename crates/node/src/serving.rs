@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rejoin_causal::Frontier;
-use rejoin_link::LinkSender;
 use rejoin_replica::{Audit, AuditStep, CatchUp, CatchUpStep, Input, LinkId, Message, codec};
 use rejoin_store::{Snapshot, StoreError};
 use tokio::sync::mpsc;
 
 use crate::engine::NodeSnapshot;
+use crate::links::Outgoing;
 use crate::shared::{Job, Shared};
 
 /// What a link's reader is asked to do.
@@ -28,7 +28,7 @@ type Reading = Snapshot<NodeSnapshot>;
 struct Server {
     shared: Arc<Shared>,
     link: LinkId,
-    sender: LinkSender,
+    frames: mpsc::UnboundedSender<Outgoing>,
     catch_up: Option<CatchUp<Reading>>,
     audit: Option<Audit<Reading>>,
 }
@@ -37,10 +37,10 @@ struct Server {
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     link: LinkId,
-    sender: LinkSender,
+    frames: mpsc::UnboundedSender<Outgoing>,
     mut commands: mpsc::UnboundedReceiver<ReadCommand>,
 ) {
-    let mut server = Server { shared, link, sender, catch_up: None, audit: None };
+    let mut server = Server { shared, link, frames, catch_up: None, audit: None };
     let mut idle = true;
     loop {
         let command = if idle { commands.recv().await } else { commands.try_recv().ok() };
@@ -102,7 +102,7 @@ impl Server {
         match step {
             CatchUpStep::Send(message) => {
                 self.catch_up = Some(catch_up);
-                self.send(&message).await?;
+                self.send(&message)?;
                 Ok(true)
             }
             CatchUpStep::Wait => {
@@ -133,12 +133,13 @@ impl Server {
         };
         self.audit = Some(audit);
         for message in &messages {
-            self.send(message).await?;
+            self.send(message)?;
         }
         Ok(())
     }
 
-    async fn send(&self, message: &Message) -> Result<(), Ended> {
-        self.sender.send(Bytes::from(codec::encode(message))).await.map_err(|_| Ended::Link)
+    fn send(&self, message: &Message) -> Result<(), Ended> {
+        let frame = Bytes::from(codec::encode(message));
+        self.frames.send(Outgoing::Uncounted(frame)).map_err(|_| Ended::Link)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use rejoin_causal::Frontier;
 use rejoin_link::{BearerToken, Identity, Limits as LinkLimits};
 use rejoin_replica::{Input, LinkStatus, Policy, Refusal, RoundReport, Status, Write, Written};
 use rejoin_store::{Snapshot, StoreReader};
@@ -32,6 +33,17 @@ pub(crate) enum Job {
     Close(oneshot::Sender<Result<(), Error>>),
 }
 
+/// What readers see: the last commit that is as durable as configured, with all that it had applied.
+///
+/// The frontier is kept beside the snapshot because every answer of a server carries it as a token, and its row in the
+/// store is rewritten by every commit: reading it there means stepping over all its old versions.
+#[derive(Clone)]
+pub(crate) struct Published {
+    pub(crate) reader: StoreReader<NodeEngine>,
+    pub(crate) snapshot: Snapshot<NodeSnapshot>,
+    pub(crate) applied: Arc<Frontier>,
+}
+
 pub(crate) struct Shared {
     pub(crate) info: NodeInfo,
     pub(crate) policy: Arc<Policy>,
@@ -42,7 +54,7 @@ pub(crate) struct Shared {
     pub(crate) identity: RwLock<Arc<Identity>>,
     pub(crate) jobs: mpsc::Sender<Job>,
     /// Taken away when the node closes, so that the store can be let go.
-    pub(crate) reader: RwLock<Option<StoreReader<NodeEngine>>>,
+    pub(crate) published: RwLock<Option<Published>>,
     pub(crate) committed: watch::Receiver<u64>,
     pub(crate) links: Links,
     /// What the replica last said of its links.
@@ -60,13 +72,24 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn reader(&self) -> Result<StoreReader<NodeEngine>, Error> {
-        let reader = self.reader.read().unwrap_or_else(PoisonError::into_inner);
-        reader.clone().ok_or(Error::Closed)
+    /// Looks at what is published; an error when the node is closed.
+    fn read<T>(&self, look: impl FnOnce(&Published) -> T) -> Result<T, Error> {
+        let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
+        published.as_ref().map(look).ok_or(Error::Closed)
     }
 
+    /// The state after the last published commit.
     pub(crate) fn snapshot(&self) -> Result<Snapshot<NodeSnapshot>, Error> {
-        Ok(self.reader()?.snapshot())
+        self.read(|published| published.snapshot.clone())
+    }
+
+    /// Every dot that this node had applied then. Taken after a snapshot, it covers what that shows.
+    pub(crate) fn applied(&self) -> Result<Arc<Frontier>, Error> {
+        self.read(|published| Arc::clone(&published.applied))
+    }
+
+    pub(crate) fn disk_bytes(&self) -> Result<u64, Error> {
+        Ok(self.read(|published| published.reader.clone())?.disk_bytes())
     }
 
     pub(crate) fn identity(&self) -> Arc<Identity> {

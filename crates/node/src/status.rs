@@ -159,7 +159,7 @@ impl Node {
             tombstones: status.counters.tombstones,
             history_entries: status.counters.history,
             conflicts: status.counters.conflicts,
-            disk_bytes: shared.reader()?.disk_bytes(),
+            disk_bytes: shared.disk_bytes()?,
             engine: info.engine,
             durability: info.durability,
             hlc: status.counters.hlc,

@@ -42,7 +42,8 @@ pub enum Event {
     Change {
         /// The state now. Changes that came quickly after each other are told once, as the newest.
         entry: Box<Entry>,
-        /// The change's place in this node's feed, to go on from.
+        /// The change's place in this node's feed, to go on from; 0 (all over again) while the current values are
+        /// being told.
         position: u64,
     },
     /// The current values have all been told; sent even when there were none.
@@ -113,12 +114,18 @@ impl Subscription {
         let live = &source.shared.subscriptions;
         live.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let counted = Counted(Arc::clone(live));
+        let mut ready = VecDeque::new();
         let phase = match from {
             From::Now => Phase::Live { position: source.shared.snapshot()?.counters()?.sequence },
+            // A position that this feed has not reached comes from before a restore, or from another node.
+            From::Position(position) if position > source.shared.snapshot()?.counters()?.sequence => {
+                ready.push_back(Event::Resync);
+                snapshot_phase(&source)?
+            }
             From::Position(position) => Phase::Live { position },
             From::Snapshot => snapshot_phase(&source)?,
         };
-        let state = State { source, scope, phase, ready: VecDeque::new(), ended: false, _counted: counted };
+        let state = State { source, scope, phase, ready, ended: false, _counted: counted };
         let events = stream::unfold(state, |mut state| async move {
             let event = state.next().await?;
             Some((event, state))
@@ -168,8 +175,7 @@ impl State {
                         && entry.value.is_some()
                     {
                         *count += 1;
-                        self.ready
-                            .push_back(Event::Change { entry: Box::new(entry), position: record.sequence });
+                        self.ready.push_back(Event::Change { entry: Box::new(entry), position: 0 });
                     }
                 }
                 if complete {

@@ -8,14 +8,14 @@ use rejoin_link::{Identity, NodeKey};
 use rejoin_replica::{
     Alarm, AuditStep, Effect, Input, LinkId, Refusal, Replica, RequestId, RoundReport, Status, Written,
 };
-use rejoin_store::{Store, StoreError};
+use rejoin_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::Error;
 use crate::clock::{random, wall_ms};
 use crate::config::GROUP_INPUTS_MAX;
 use crate::engine::NodeEngine;
-use crate::links::Ports;
+use crate::links::{Outgoing, Ports};
 use crate::serving::ReadCommand;
 use crate::shared::{Job, Shared, lock};
 
@@ -66,6 +66,8 @@ impl Writer {
             let received = runtime.block_on(tokio::time::timeout_at(deadline.into(), receive));
             match received {
                 Ok(0) => break None,
+                // A queue that is never empty must not keep the timers from firing.
+                Ok(_) if std::time::Instant::now() >= deadline => group.push(Job::Input(Input::Tick)),
                 Ok(_) => {}
                 Err(_) => group.push(Job::Input(Input::Tick)),
             }
@@ -126,13 +128,15 @@ impl Writer {
         request
     }
 
-    fn handle(&mut self, inputs: Vec<Input>) -> Result<(), StoreError> {
+    fn handle(&mut self, inputs: Vec<Input>) -> Result<(), Error> {
         let mut inputs = inputs;
         // Renewing an identity makes one more input; everything else is done in one turn.
         while !inputs.is_empty() {
             let now = self.shared.clock.now();
             let effects = self.replica.handle(std::mem::take(&mut inputs), now, &self.store.snapshot())?;
-            for effect in effects.commit(&mut self.store)? {
+            let effects = effects.commit(&mut self.store)?;
+            self.publish();
+            for effect in effects {
                 if let Some(input) = self.perform(effect)? {
                     inputs.push(input);
                 }
@@ -141,8 +145,18 @@ impl Writer {
         Ok(())
     }
 
+    /// Shows readers the commit that has just returned, before anybody is told of it.
+    fn publish(&self) {
+        let mut published = self.shared.published.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(published) = published.as_mut() else { return };
+        published.snapshot = self.store.snapshot();
+        if *published.applied != *self.replica.frontier() {
+            published.applied = Arc::new(self.replica.frontier().clone());
+        }
+    }
+
     /// Does one thing that a committed group asked for; may bring about an input.
-    fn perform(&mut self, effect: Effect) -> Result<Option<Input>, StoreError> {
+    fn perform(&mut self, effect: Effect) -> Result<Option<Input>, Error> {
         match effect {
             // Whoever asked may have gone away meanwhile.
             Effect::Reply(request, answer) => {
@@ -163,7 +177,7 @@ impl Writer {
             }
             Effect::Send(link, frame) => {
                 if let Some(ports) = self.ports.get(&link) {
-                    let _ = ports.frames.send(frame);
+                    let _ = ports.frames.send(Outgoing::Counted(frame));
                 }
             }
             Effect::Close(link, reason) => {
@@ -197,8 +211,9 @@ impl Writer {
     }
 
     /// Takes a new identity, durably, before anything is written under it.
-    fn renew(&mut self) -> Result<Option<Input>, StoreError> {
-        let Ok(key) = NodeKey::generate() else { return Ok(None) };
+    fn renew(&mut self) -> Result<Option<Input>, Error> {
+        // Without randomness there is no new identity, and under the old one nothing may be written.
+        let key = NodeKey::generate().map_err(|error| Error::Storage(error.to_string()))?;
         self.store.set_note(crate::builder::KEY_NOTE, &key.seed())?;
         let noise = random().map_or(0, u16::from_le_bytes);
         let epoch = self.store.begin_epoch(wall_ms(), noise)?;
@@ -219,7 +234,7 @@ impl Writer {
         drop(self.jobs);
         drop(self.asked);
         self.runtime.block_on(self.shared.links.drained(GOODBYE_MAX));
-        *self.shared.reader.write().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.shared.published.write().unwrap_or_else(PoisonError::into_inner) = None;
         drop(self.committed);
         let closed = match &*self.shared.failed.borrow() {
             Some(reason) => Err(Error::Storage(reason.clone())),

@@ -312,6 +312,14 @@ async fn a_subscriber_goes_on_where_it_was_after_a_restart() {
     let mut events = node.subscribe_scope(Scope::everything(), From::Position(position)).unwrap();
     let Event::Change { entry, .. } = events.next().await.unwrap().unwrap() else { panic!() };
     assert_eq!(entry.path.as_str(), "b");
+    drop(events);
+
+    // A position of another feed, or from before a restore, is told so and gets everything.
+    let mut events = node.subscribe_scope(Scope::everything(), From::Position(1_000)).unwrap();
+    assert_eq!(events.next().await.unwrap().unwrap(), Event::Resync);
+    let paths = [events.next().await.unwrap().unwrap(), events.next().await.unwrap().unwrap()];
+    assert!(paths.iter().all(|event| matches!(event, Event::Change { position: 0, .. })), "{paths:?}");
+    assert!(matches!(events.next().await.unwrap().unwrap(), Event::SnapshotEnd { count: 2, .. }));
 }
 
 #[tokio::test]

@@ -407,7 +407,11 @@ pub fn decode(frame: &[u8]) -> Result<Message, DecodeError> {
         }
         15 => Message::Exchange(take_states(&mut from, &lives)?),
         16 => {
-            let last = from.byte("exchanged")? == 1;
+            let last = match from.byte("exchanged")? {
+                0 => false,
+                1 => true,
+                _ => return Err(DecodeError("exchanged")),
+            };
             Message::Exchanged { states: take_states(&mut from, &lives)?, last }
         }
         17 => Message::AuditDone,

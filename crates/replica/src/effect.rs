@@ -36,7 +36,7 @@ pub struct Written {
 /// Why a write was not done. Nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// A delete or patch of what is not there.
+    /// A delete of what is not there.
     NotFound {
         /// It was there and was deleted.
         deleted: bool,

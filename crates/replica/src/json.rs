@@ -79,8 +79,7 @@ impl Json {
 
     /// Takes text that was a [`Json`] before and comes back from this store, without checking it again.
     ///
-    /// For text of any other origin use [`Json::parse`]: the rest of the store relies on the invariant. Debug builds
-    /// assert it.
+    /// For text of any other origin use [`Json::parse`]: the rest of the store relies on the invariant.
     pub fn trusted(text: impl Into<Arc<str>>) -> Self {
         let text = text.into();
         Self(text)

@@ -21,7 +21,7 @@ use crate::codec;
 use crate::config::Config;
 use crate::digest::Fences;
 use crate::effect::{Alarm, Effect, Effects, LinkStatus, RoundReport, Status};
-use crate::input::{Input, LinkId, Now, RequestId};
+use crate::input::{Input, LinkId, Now, RequestId, Write};
 use crate::message::{Entry, Message};
 use crate::path::Path;
 use crate::policy::Policy;
@@ -64,6 +64,8 @@ pub struct Replica {
     /// Peers whose digest session was stopped for removing too much.
     pub(crate) halted: BTreeSet<NodeId>,
     pub(crate) rounds: Vec<RunningRound>,
+    /// Writes that wait for a new identity, once a clone was seen: the old one covers dots that were never seen here.
+    pub(crate) renewing: Option<Vec<(RequestId, Write)>>,
     pub(crate) last_round: Option<(u64, u64)>,
     pub(crate) skew_max_ms: u64,
     pub(crate) next_anti_entropy_ms: Option<u64>,
@@ -125,6 +127,7 @@ impl Replica {
             quarantine: Quarantine::default(),
             halted: BTreeSet::new(),
             rounds: Vec::new(),
+            renewing: None,
             last_round: None,
             skew_max_ms: 0,
             next_anti_entropy_ms,
@@ -211,10 +214,7 @@ impl Replica {
 
     fn handle_one<V: View>(&mut self, group: &mut Group<'_, V>, input: Input) -> Result<(), V::Error> {
         match input {
-            Input::Write(request, write) => {
-                let answer = self.write(group, write)?;
-                group.effects.push(Effect::Reply(request, answer.map(Box::new).map_err(Box::new)));
-            }
+            Input::Write(request, write) => self.client_write(group, request, write)?,
             Input::LinkUp { link, peer, epoch, dialed } => self.link_up(group, link, peer, epoch, dialed),
             Input::LinkDown(link) => self.link_down(group, link),
             Input::Message(link, message) => self.message(group, link, message)?,
@@ -230,9 +230,27 @@ impl Replica {
                 self.node = node;
                 self.epoch = epoch;
                 self.seq = 0;
+                for (request, write) in self.renewing.take().unwrap_or_default() {
+                    self.client_write(group, request, write)?;
+                }
             }
             Input::Tick => self.tick(group)?,
         }
+        Ok(())
+    }
+
+    fn client_write<V: View>(
+        &mut self,
+        group: &mut Group<'_, V>,
+        request: RequestId,
+        write: Write,
+    ) -> Result<(), V::Error> {
+        if let Some(waiting) = &mut self.renewing {
+            waiting.push((request, write));
+            return Ok(());
+        }
+        let answer = self.write(group, write)?;
+        group.effects.push(Effect::Reply(request, answer.map(Box::new).map_err(Box::new)));
         Ok(())
     }
 
@@ -389,9 +407,10 @@ impl Replica {
     pub(crate) fn clone_seen<V>(&mut self, group: &mut Group<'_, V>, epoch: Epoch) {
         // The older process keeps the identity's dots apart by epoch, but two writers under one id would still
         // hide each other's writes to a path: whoever sees a newer one gives way.
-        if epoch > self.epoch {
+        if epoch > self.epoch && self.renewing.is_none() {
             group.effects.push(Effect::Alarm(Alarm::Clone { epoch }));
             group.effects.push(Effect::Renew);
+            self.renewing = Some(Vec::new());
         }
     }
 

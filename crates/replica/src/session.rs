@@ -13,6 +13,8 @@ pub(crate) enum Session {
     Fenced {
         /// What the peer had when it was fenced.
         known: Frontier,
+        /// The digest session under way reads states from before the fence: another one has to follow.
+        again: bool,
     },
     /// A catch-up is being served; commits are pushed as well.
     CatchingUp {
@@ -38,6 +40,17 @@ impl Session {
     }
 }
 
+/// A catch-up that is to be served once the group at hand is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Due {
+    /// What the peer has.
+    pub(crate) known: Frontier,
+    /// What a digest session has just compared: nothing that these dots replaced is left there.
+    pub(crate) swept: Frontier,
+    /// The peer has documents, so it may hold what a collected delete replaced.
+    pub(crate) fence: bool,
+}
+
 /// An exchange of frontiers that this side opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Asking {
@@ -53,6 +66,8 @@ pub(crate) struct AuditState {
     pub(crate) opener: bool,
     /// The peer's frontier, of the snapshot that its states come from; unknown until it has accepted.
     pub(crate) senders: Option<Frontier>,
+    /// Our frontier when it began, or a little less.
+    pub(crate) swept: Frontier,
     /// Versions that it has removed here.
     pub(crate) removed: u64,
 }
@@ -77,6 +92,7 @@ pub(crate) struct Link {
     pub(crate) peer_epoch: Epoch,
     pub(crate) dialed: bool,
     pub(crate) session: Session,
+    pub(crate) due: Option<Due>,
     /// The peer has sent all that it had when the last exchange ended.
     pub(crate) caught_up: bool,
     /// Dots that should have been pushed and were not: `F \ F_peer`, as far as this link is to blame.
@@ -106,6 +122,7 @@ impl Link {
             peer_epoch,
             dialed,
             session: Session::Greeting,
+            due: None,
             caught_up: false,
             lag: Frontier::new(),
             serving: 0,
@@ -124,6 +141,7 @@ impl Link {
     /// No exchange, catch-up or digest session is going on, and nothing waits to be sent.
     pub(crate) fn is_quiet(&self) -> bool {
         self.session == Session::Live
+            && self.due.is_none()
             && self.caught_up
             && self.asking.is_none()
             && self.answering.is_none()

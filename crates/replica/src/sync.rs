@@ -29,7 +29,7 @@ use crate::input::{LinkId, RequestId};
 use crate::message::{Entry, Message, PathState};
 use crate::quarantine::Quarantine;
 use crate::replica::{Group, Replica, RunningRound};
-use crate::session::{Asking, AuditState, EXCHANGES_PER_ROUND, Link, Round, Session};
+use crate::session::{Asking, AuditState, Due, EXCHANGES_PER_ROUND, Link, Round, Session};
 use crate::view::View;
 
 impl Replica {
@@ -129,7 +129,7 @@ impl Replica {
                 };
                 self.update(id, |link| link.caught_up = false);
                 self.say(group, id, &answer);
-                self.peer_known(group, id, peer_frontier(&frozen, &nodes, &rows), documents);
+                self.peer_known(id, peer_frontier(&frozen, &nodes, &rows), documents);
             }
             Message::Answer { rows, documents } => {
                 let asking = self.links.get_mut(&id).and_then(|link| link.asking.take());
@@ -137,7 +137,7 @@ impl Replica {
                     self.violation(group, id, "'answer' without an 'ask'");
                     return Ok(());
                 };
-                self.peer_known(group, id, peer_frontier(&frozen, &nodes, &rows), documents);
+                self.peer_known(id, peer_frontier(&frozen, &nodes, &rows), documents);
             }
             Message::Push(entries) => {
                 self.receive(group, id, entries)?;
@@ -248,22 +248,33 @@ impl Replica {
         });
     }
 
-    /// What the peer has is known: serve it the rest, behind a digest session when it is below the floor.
-    fn peer_known<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, known: Frontier, documents: u64) {
-        let Some(link) = self.links.get_mut(&id) else { return };
-        link.behind = known.difference(&self.frontier).len();
-        if let Session::CatchingUp { again } = &mut link.session {
-            *again = Some(known);
-        } else if documents > 0 {
-            self.serve_or_fence(group, id, known);
-        } else {
-            self.serve(group, id, known);
-        }
+    /// What the peer has is known: at the end of this group it is served the rest.
+    fn peer_known(&mut self, id: LinkId, known: Frontier, documents: u64) {
+        let behind = known.difference(&self.frontier).len();
+        self.update(id, |link| {
+            link.behind = behind;
+            if let Session::CatchingUp { again } = &mut link.session {
+                *again = Some(known);
+            } else {
+                link.due = Some(Due { known, swept: Frontier::new(), fence: documents > 0 });
+            }
+        });
     }
 
-    fn serve_or_fence<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, known: Frontier) {
-        if self.floor.fences(&self.frontier, &known) {
-            self.update(id, |link| link.session = Session::Fenced { known });
+    /// Serves what is due, behind a digest session where the peer is below the floor.
+    ///
+    /// At the end of a group: the snapshot that serves it holds all that the group brought, and that may be below a
+    /// floor which rose only now.
+    fn serve_due<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
+        let Some(Due { known, mut swept, fence }) = self.links.get_mut(&id).and_then(|link| link.due.take())
+        else {
+            return;
+        };
+        swept.union_with(&known);
+        if fence && self.floor.fences(&self.frontier, &swept) {
+            self.update(id, |link| {
+                link.session = Session::Fenced { known, again: link.audit.is_some() };
+            });
             self.open_audit(group, id);
         } else {
             self.serve(group, id, known);
@@ -296,9 +307,7 @@ impl Replica {
         for round in self.rounds.iter_mut().filter(|round| round.waiting.contains(&id)) {
             round.report.documents_sent += documents;
         }
-        if let Some(known) = again {
-            self.serve_or_fence(group, id, known);
-        }
+        link.due = again.map(|known| Due { known, swept: Frontier::new(), fence: true });
         self.settle(group, id);
     }
 
@@ -306,11 +315,15 @@ impl Replica {
         self.update(id, |link| link.queued_bytes = link.queued_bytes.saturating_sub(bytes));
     }
 
-    /// Live links that lag and have room again catch up from their lag.
+    /// Serves what is due, and lets live links that lag and have room again catch up from their lag.
     ///
     /// At the end of a group, behind its pushes: what those could not send lags as well, and a void claim must not
     /// overtake the document that it relies on.
     pub(crate) fn drain<V>(&mut self, group: &mut Group<'_, V>) {
+        let due = self.links.iter().filter(|(_, link)| link.due.is_some());
+        for id in due.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.serve_due(group, id);
+        }
         let room = self.config.push_queue_bytes_max / 2;
         let lagging = self.links.iter().filter(|(_, link)| {
             link.session == Session::Live && !link.lag.is_empty() && link.queued_bytes <= room
@@ -491,7 +504,8 @@ impl Replica {
             self.round_left(group, id, false);
             return;
         }
-        link.audit = Some(AuditState { opener: true, senders: None, removed: 0 });
+        let swept = self.frontier.clone();
+        link.audit = Some(AuditState { opener: true, senders: None, swept, removed: 0 });
         group.effects.push(Effect::Audit(id, AuditStep::Open));
     }
 
@@ -501,7 +515,23 @@ impl Replica {
         if link.audit.as_ref().is_some_and(|audit| audit.opener) && link.dialed {
             return;
         }
-        link.audit = Some(AuditState { opener: false, senders: Some(senders), removed: 0 });
+        if self.halted.contains(&link.peer) && !self.config.removals_allowed {
+            // Otherwise a session would go on where the last one was stopped, a thousand documents at a time.
+            let peer = link.peer;
+            group.effects.push(Effect::Alarm(Alarm::RemovalsStopped { peer, removed: 0 }));
+            self.close(
+                group,
+                id,
+                "an earlier digest session removed too much; the operator must allow it".into(),
+            );
+            return;
+        }
+        let swept = self.frontier.clone();
+        link.audit = Some(AuditState { opener: false, senders: Some(senders), swept, removed: 0 });
+        if let Session::Fenced { again, .. } = &mut link.session {
+            // The peer may have taken its snapshot before it said what it has.
+            *again = true;
+        }
         // At the start: a session may break after it has removed what only this floor explains to others.
         self.raise_floor(group, floor);
         group.effects.push(Effect::Audit(id, AuditStep::Accept));
@@ -574,9 +604,12 @@ impl Replica {
             self.say(group, id, &Message::AuditDone);
         }
         let Some(link) = self.links.get_mut(&id) else { return };
-        if let Session::Fenced { known } = &link.session {
-            let known = known.clone();
-            self.serve(group, id, known);
+        match &mut link.session {
+            Session::Fenced { known, again } => {
+                let swept = if core::mem::take(again) { Frontier::new() } else { audit.swept };
+                link.due = Some(Due { known: known.clone(), swept, fence: true });
+            }
+            _ => {}
         }
         self.settle(group, id);
     }
