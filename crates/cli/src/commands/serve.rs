@@ -175,6 +175,7 @@ async fn open(settings: &Settings) -> Result<Node, Failure> {
         .anti_entropy_interval(settings.anti_entropy_interval.value)
         .max_versions(settings.max_versions.value)
         .tombstone_retention(settings.tombstone_retention.value)
+        .allow_removals(settings.allow_removals.value)
         .default_strategy(settings.default_strategy.value.clone())
         .value_bytes_max(settings.value_bytes.value)
         .value_depth_max(settings.value_depth.value);

@@ -85,7 +85,7 @@ impl Source<'_> {
                 });
                 Raw::Table(entries.collect())
             }
-            DeValue::Boolean(_) => Raw::Other("boolean"),
+            DeValue::Boolean(value) => Raw::Boolean(*value),
             DeValue::Float(_) => Raw::Other("float"),
             DeValue::Datetime(_) => Raw::Other("date-time"),
         }

@@ -16,6 +16,7 @@ pub(crate) enum Key {
     AntiEntropyInterval,
     MaxVersions,
     TombstoneRetention,
+    AllowRemovals,
     MaxMessageAge,
     DefaultStrategy,
     PathStrategies,
@@ -25,7 +26,7 @@ pub(crate) enum Key {
 
 impl Key {
     /// Every option, in the order of a configuration file.
-    pub(crate) const ALL: [Key; 18] = [
+    pub(crate) const ALL: [Key; 19] = [
         Key::Listen,
         Key::DataDir,
         Key::Name,
@@ -39,6 +40,7 @@ impl Key {
         Key::AntiEntropyInterval,
         Key::MaxVersions,
         Key::TombstoneRetention,
+        Key::AllowRemovals,
         Key::MaxMessageAge,
         Key::DefaultStrategy,
         Key::PathStrategies,
@@ -62,6 +64,7 @@ impl Key {
             Key::AntiEntropyInterval => "sync.anti_entropy_interval",
             Key::MaxVersions => "sync.max_versions",
             Key::TombstoneRetention => "sync.tombstone_retention",
+            Key::AllowRemovals => "sync.allow_removals",
             Key::MaxMessageAge => "sync.max_message_age",
             Key::DefaultStrategy => "conflict.default_strategy",
             Key::PathStrategies => "conflict.path_strategies",
@@ -88,6 +91,7 @@ impl Key {
             Key::TombstoneRetention | Key::MaxMessageAge => {
                 "a duration such as \"90s\", \"12h\" or \"7d\", or milliseconds as a number"
             }
+            Key::AllowRemovals => "true or false",
             Key::DefaultStrategy => "one of \"last-write-wins\", \"first-write-wins\" and \"merge-fields\"",
             Key::PathStrategies => {
                 "a table of path prefixes and strategies, such as users = \"merge-fields\""

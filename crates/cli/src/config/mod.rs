@@ -91,6 +91,7 @@ pub(crate) struct Settings {
     pub(crate) anti_entropy_interval: Setting<Option<Duration>>,
     pub(crate) max_versions: Setting<u32>,
     pub(crate) tombstone_retention: Setting<Duration>,
+    pub(crate) allow_removals: Setting<bool>,
     /// Accepted because the first server had it; nothing here needs it.
     pub(crate) max_message_age: Setting<Option<Duration>>,
     pub(crate) default_strategy: Setting<Strategy>,
@@ -115,6 +116,7 @@ impl Default for Settings {
             anti_entropy_interval: Setting::default_of(Some(Duration::from_secs(60))),
             max_versions: Setting::default_of(10),
             tombstone_retention: Setting::default_of(Duration::from_secs(7 * 24 * 3_600)),
+            allow_removals: Setting::default_of(false),
             max_message_age: Setting::default_of(None),
             default_strategy: Setting::default_of(Strategy::LastWriteWins),
             path_strategies: Setting::default_of(BTreeMap::new()),
@@ -172,6 +174,7 @@ impl Settings {
             Key::AntiEntropyInterval => set!(anti_entropy_interval, value::interval(&raw)),
             Key::MaxVersions => set!(max_versions, value::count(&raw)),
             Key::TombstoneRetention => set!(tombstone_retention, value::duration(&raw)),
+            Key::AllowRemovals => set!(allow_removals, value::flag(&raw)),
             Key::MaxMessageAge => set!(max_message_age, value::duration(&raw).map(Some)),
             Key::DefaultStrategy => set!(default_strategy, value::strategy(&raw)),
             Key::PathStrategies => set!(path_strategies, value::path_strategies(&raw)),

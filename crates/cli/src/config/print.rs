@@ -76,6 +76,7 @@ impl Settings {
             }),
             Key::MaxVersions => shown!(max_versions, u32::clone),
             Key::TombstoneRetention => shown!(tombstone_retention, |age: &_| show_duration(*age)),
+            Key::AllowRemovals => shown!(allow_removals, bool::clone),
             Key::MaxMessageAge => shown!(max_message_age, |age: &Option<_>| age.map(show_duration)),
             Key::DefaultStrategy => shown!(default_strategy, rejoin::Strategy::name),
             Key::PathStrategies => {

@@ -174,7 +174,8 @@ fn every_wrong_file_says_where_and_what_is_allowed() {
         ("listen = \"http://a:1\"", "`listen` cannot be"),
         ("listen = \"a:99999\"", "`listen` cannot be"),
         ("data_dir = \"\"", "`data_dir` cannot be \"\""),
-        ("name = true", "`name` cannot be a value of type boolean"),
+        ("name = true", "`name` cannot be true"),
+        ("[sync]\nallow_removals = 1", "`sync.allow_removals` cannot be 1"),
         (
             "peers = \"localhost\"",
             "`peers` cannot be \"localhost\" (rejoin.toml:1).|It must be a list of URLs",

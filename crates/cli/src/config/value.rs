@@ -16,6 +16,8 @@ pub(crate) enum Raw {
     Text(String),
     /// A whole number from a file.
     Integer(i64),
+    /// True or false from a file.
+    Boolean(bool),
     /// Several texts, from a list in a file or a repeated flag.
     List(Vec<Raw>),
     /// Names and values, each with its line, from a table in a file.
@@ -29,6 +31,7 @@ impl fmt::Display for Raw {
         match self {
             Raw::Text(text) => write!(f, "{text:?}"),
             Raw::Integer(number) => write!(f, "{number}"),
+            Raw::Boolean(value) => write!(f, "{value}"),
             Raw::List(values) => {
                 let texts: Vec<String> = values.iter().map(Raw::to_string).collect();
                 write!(f, "[{}]", texts.join(", "))
@@ -73,6 +76,15 @@ const VALUE_BYTES_MAX: usize = 16 << 20;
 
 /// The deepest value that every node can parse.
 const VALUE_DEPTH_MAX: usize = 126;
+
+/// True or false.
+pub(crate) fn flag(raw: &Raw) -> Result<bool, Wrong> {
+    match raw {
+        Raw::Boolean(value) => Ok(*value),
+        Raw::Text(text) => text.parse().map_err(|_| WRONG),
+        _ => Err(WRONG),
+    }
+}
 
 /// Text that is not empty.
 pub(crate) fn text(raw: &Raw) -> Result<String, Wrong> {
