@@ -229,6 +229,10 @@ fn take_states(from: &mut Reader<'_>, lives: &LifeTable) -> Result<Vec<PathState
             1 => Some(take_document(from, lives, Source::Peer)?),
             _ => return Err(DecodeError("state")),
         };
+        // No store holds one. Its past would remove live versions, which no limit of removals would count.
+        if document.as_ref().is_some_and(Document::is_empty) {
+            return Err(DecodeError("state"));
+        }
         states.push((path, document));
     }
     Ok(states)

@@ -311,12 +311,13 @@ impl Replica {
         incoming: Document,
         senders: Option<&Frontier>,
     ) -> Result<Moved, V::Error> {
-        for version in incoming.versions() {
-            self.clock.observe(version.hlc);
-        }
         let before = group.rows.record(path)?;
         let local = before.as_ref().map_or_else(Document::new, |record| record.document.clone());
         let merged = local.merge(incoming, &self.frontier, senders);
+        // Only what comes in has passed quarantine; a version that is known and gone may carry any stamp.
+        for version in merged.added.iter().filter_map(|dot| merged.document.version(*dot)) {
+            self.clock.observe(version.hlc);
+        }
         let fenced = merged.removed.iter().filter(|gone| gone.why == Lost::Fenced).count() as u64;
         let moved = Moved { added: merged.added.len() as u64, removed: merged.removed.len() as u64, fenced };
         let versions_max = self.config.versions_max;
@@ -420,7 +421,7 @@ impl Replica {
             peer: link.peer,
             session: link.session.name(),
             caught_up: link.caught_up,
-            ahead: link.lag.len() + link.serving,
+            ahead: link.lag.len().saturating_add(link.serving),
             behind: link.behind,
             queued_bytes: link.queued_bytes,
         };

@@ -604,12 +604,9 @@ impl Replica {
             self.say(group, id, &Message::AuditDone);
         }
         let Some(link) = self.links.get_mut(&id) else { return };
-        match &mut link.session {
-            Session::Fenced { known, again } => {
-                let swept = if core::mem::take(again) { Frontier::new() } else { audit.swept };
-                link.due = Some(Due { known: known.clone(), swept, fence: true });
-            }
-            _ => {}
+        if let Session::Fenced { known, again } = &mut link.session {
+            let swept = if core::mem::take(again) { Frontier::new() } else { audit.swept };
+            link.due = Some(Due { known: known.clone(), swept, fence: true });
         }
         self.settle(group, id);
     }

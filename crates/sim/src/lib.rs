@@ -1,1 +1,35 @@
 //! A deterministic world for replicas: network, faults, workload and an independent oracle.
+//!
+//! Real [`rejoin_replica::Replica`]s over real [`rejoin_store::Store`]s, in virtual time, on one thread, from one
+//! seed. Read in this order:
+//!
+//! 1. [`World`]: nodes, links, crashes, clocks; performs effects as the node's shell does, and checks every commit.
+//! 2. [`Oracle`]: an account of every write that shares no code with the merge. [`check`]: rows that must agree.
+//! 3. [`scenario`]: a random world from a seed. [`Cluster`]: named stories in domain words.
+//! 4. [`Plant`]: defects that the checks must see.
+
+mod clock;
+mod cluster;
+mod network;
+mod node;
+mod oracle;
+mod plant;
+mod rng;
+mod strategies;
+mod trace;
+mod violation;
+mod world;
+
+pub mod check;
+pub mod scenario;
+
+pub use clock::{Clock, WALL_BASE_MS};
+pub use cluster::Cluster;
+pub use node::{Backup, CrashPoint, NodeSnapshot};
+pub use oracle::{Content, Known, Object, Oracle, Register, Rule};
+pub use plant::Plant;
+pub use rng::Rng;
+pub use strategies::{json, policy, rule};
+pub use trace::Trace;
+pub use violation::{Promise, Violation};
+pub use world::{Answer, Settings, World};

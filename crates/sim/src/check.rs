@@ -1,0 +1,199 @@
+//! A full scan of one store: everything that is kept twice must agree.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rejoin_causal::Dot;
+use rejoin_replica::body::is_bare_tombstone;
+use rejoin_replica::digest::{fingerprint, range_digest};
+use rejoin_replica::path::Path;
+use rejoin_replica::{Summary, View};
+use rejoin_store::engine::{Keyspace, RawSnapshot};
+use rejoin_store::{Engine, MemoryEngine, Snapshot};
+
+use crate::rng::Rng;
+use crate::violation::{Promise, Violation, ensure};
+
+/// Levels of digest fences.
+const LEVELS: u8 = 3;
+
+/// Checks every row of a store against every other.
+pub fn store<S: RawSnapshot>(
+    name: &str,
+    snapshot: &Snapshot<S>,
+    engine: &MemoryEngine,
+    versions_max: u32,
+    rng: &mut Rng,
+) -> Result<(), Violation> {
+    scan(snapshot, engine, versions_max, rng)
+        .map_err(|error| Violation::new(Promise::RowsAgree, format!("{name}: a read failed: {error}")))?
+        .map_err(|why| Violation::new(Promise::RowsAgree, format!("{name}: {why}")))
+}
+
+type Checked = Result<(), String>;
+
+fn scan<S: RawSnapshot>(
+    snapshot: &Snapshot<S>,
+    engine: &MemoryEngine,
+    versions_max: u32,
+    rng: &mut Rng,
+) -> Result<Checked, rejoin_store::StoreError> {
+    let documents = snapshot.documents(&[], None).collect::<Result<Vec<_>, _>>()?;
+    let counters = snapshot.counters()?;
+    let frontier = snapshot.frontier()?;
+    let mut wrong = Vec::new();
+    let mut same = |what: &str, found: &dyn std::fmt::Debug, expected: &dyn std::fmt::Debug| {
+        let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
+        if found != expected {
+            wrong.push(format!("{what}: found {found}, expected {expected}"));
+        }
+    };
+
+    let raw = engine.snapshot();
+    let rows =
+        |keyspace| raw.range(keyspace, std::ops::Bound::Unbounded, std::ops::Bound::Unbounded).count() as u64;
+
+    // The log is the live versions.
+    let mut live: BTreeMap<Dot, Path> = BTreeMap::new();
+    for (path, record) in &documents {
+        same("a record without versions", &record.document.is_empty(), &false);
+        for version in record.document.versions() {
+            live.insert(version.dot, path.clone());
+            if !frontier.contains(version.dot) {
+                same("a live version outside the frontier", path, &version.dot);
+            }
+        }
+    }
+    let mut log = BTreeMap::new();
+    for (node, epoch, _) in frontier.rows() {
+        for (seq, path) in snapshot.log(node, epoch, 1, u64::MAX, usize::MAX)? {
+            log.insert(Dot { node, epoch, seq }, path);
+        }
+    }
+    same("log", &log, &live);
+    same("log rows", &rows(Keyspace::Log), &(live.len() as u64));
+
+    // The feed has each record once, at its sequence.
+    let feed = snapshot.feed(0).collect::<Result<BTreeMap<_, _>, _>>()?;
+    let sequences: BTreeMap<u64, Path> =
+        documents.iter().map(|(path, record)| (record.sequence, path.clone())).collect();
+    same("feed", &feed, &sequences);
+    let last = sequences.keys().next_back().copied().unwrap_or(0);
+    if last > counters.sequence {
+        same("a sequence beyond the last", &last, &counters.sequence);
+    }
+
+    // History.
+    let mut history = 0u64;
+    for (path, record) in &documents {
+        let rows = snapshot.history(path).collect::<Result<Vec<_>, _>>()?;
+        same("history rows of a path", &(path, rows.len()), &(path, record.history as usize));
+        if record.history > versions_max {
+            same("history of a path beyond its limit", &(path, record.history), &versions_max);
+        }
+        let ranks: BTreeSet<_> = rows.iter().map(|row| row.version.rank()).collect();
+        same("a version stands in history twice", &ranks.len(), &rows.len());
+        if rows.iter().any(|row| record.document.version(row.version.dot).is_some()) {
+            same("a live version in history", path, &());
+        }
+        history += rows.len() as u64;
+    }
+    same("counters.history", &counters.history, &history);
+    same("history rows", &rows(Keyspace::History), &history);
+
+    // Counters and the index of tombstones.
+    same("counters.records", &counters.records, &(documents.len() as u64));
+    let graves: BTreeSet<_> = documents
+        .iter()
+        .filter(|(_, record)| is_bare_tombstone(&record.document))
+        .map(|(path, record)| {
+            (
+                record.document.versions().iter().map(|version| version.hlc).max().unwrap_or_default(),
+                path.clone(),
+            )
+        })
+        .collect();
+    same("counters.tombstones", &counters.tombstones, &(graves.len() as u64));
+    let indexed: BTreeSet<_> =
+        snapshot.tombstones(rejoin_causal::Hlc(u64::MAX), None, usize::MAX)?.into_iter().collect();
+    same("tombstone index", &indexed, &graves);
+    let conflicts = documents.iter().filter(|(_, record)| record.document.versions().len() > 1).count();
+    same("counters.conflicts", &counters.conflicts, &(conflicts as u64));
+
+    // Digests: each fence is the sum of its run, and any range is the sum of its documents.
+    let sums: Vec<(Vec<u8>, Summary)> =
+        documents.iter().map(|(path, record)| (path.key(), fingerprint(path, &record.document))).collect();
+    let scan = |lower: &[u8], upper: Option<&[u8]>| {
+        let mut total = Summary::default();
+        for (key, summary) in &sums {
+            if key.as_slice() >= lower && upper.is_none_or(|upper| key.as_slice() < upper) {
+                total += *summary;
+            }
+        }
+        total
+    };
+    same("counters.values", &counters.values, &scan(&[], None));
+    for level in 1..=LEVELS {
+        let fences = snapshot.fences(level, &[], None, usize::MAX)?;
+        if !documents.is_empty() {
+            same("the first fence", &fences.first().map(|fence| fence.0.clone()), &Some(Vec::<u8>::new()));
+        }
+        for (at, (key, summary)) in fences.iter().enumerate() {
+            let next = fences.get(at + 1).map(|fence| fence.0.as_slice());
+            same(
+                "a fence",
+                &(level, key.escape_ascii().to_string(), summary),
+                &(level, key.escape_ascii().to_string(), scan(key, next)),
+            );
+        }
+    }
+    for _ in 0..4 {
+        let edge = |rng: &mut Rng| match documents.is_empty() || rng.chance(200) {
+            true => None,
+            false => Some(sums[rng.index(sums.len())].0.clone()),
+        };
+        let (lower, upper) = (edge(rng).unwrap_or_default(), edge(rng));
+        if upper.as_ref().is_some_and(|upper| *upper <= lower) {
+            continue;
+        }
+        let found = range_digest(snapshot, &lower, upper.as_deref())?;
+        same("the digest of a range", &found, &scan(&lower, upper.as_deref()));
+    }
+    Ok(if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) })
+}
+
+/// Checks that two stores hold the same values; bare tombstones may differ by collection.
+pub fn same_values<S: RawSnapshot>(
+    names: (&str, &str),
+    one: &Snapshot<S>,
+    other: &Snapshot<S>,
+) -> Result<(), Violation> {
+    let values = |snapshot: &Snapshot<S>| -> Result<BTreeMap<Path, _>, rejoin_store::StoreError> {
+        let mut values = BTreeMap::new();
+        for row in snapshot.documents(&[], None) {
+            let (path, record) = row?;
+            if !is_bare_tombstone(&record.document) {
+                values.insert(path, record.document.versions().to_vec());
+            }
+        }
+        Ok(values)
+    };
+    let failed = |error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}"));
+    let (ours, theirs) = (values(one).map_err(failed)?, values(other).map_err(failed)?);
+    let paths: BTreeSet<&Path> = ours.keys().chain(theirs.keys()).collect();
+    for path in paths {
+        ensure(ours.get(path) == theirs.get(path), Promise::Converges, || {
+            format!(
+                "{path:?} differs: {} has {:?}, {} has {:?}",
+                names.0,
+                ours.get(path),
+                names.1,
+                theirs.get(path)
+            )
+        })?;
+    }
+    let digest = |snapshot: &Snapshot<S>| snapshot.counters().map(|counters| counters.values);
+    let (one, other) = (digest(one).map_err(failed)?, digest(other).map_err(failed)?);
+    ensure(one == other, Promise::Converges, || {
+        format!("digests differ between {names:?}: {one:?} {other:?}")
+    })
+}

@@ -1,0 +1,73 @@
+//! Links: ordered, reliable until cut, slow in their own way in each direction.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use rejoin_replica::LinkId;
+
+/// A frame on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    pub(crate) bytes: Bytes,
+    /// The replica counts it in its send queue.
+    pub(crate) counted: bool,
+    pub(crate) due_ms: u64,
+}
+
+/// One end of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    pub(crate) node: usize,
+    pub(crate) link: LinkId,
+    /// This end still believes in the connection.
+    pub(crate) open: bool,
+    /// Frames from this end to the other.
+    pub(crate) queue: VecDeque<Frame>,
+    pub(crate) last_due_ms: u64,
+    /// Frames from this end no longer arrive, and this end does not know.
+    pub(crate) stalled: bool,
+}
+
+/// One connection between two nodes.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    pub(crate) ends: [End; 2],
+    /// Neither direction carries anything any more.
+    pub(crate) cut: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(nodes: [usize; 2], links: [LinkId; 2], now_ms: u64) -> Connection {
+        let end = |at: usize| End {
+            node: nodes[at],
+            link: links[at],
+            open: true,
+            queue: VecDeque::new(),
+            last_due_ms: now_ms,
+            stalled: false,
+        };
+        Connection { ends: [end(0), end(1)], cut: false }
+    }
+
+    pub(crate) fn end_of(&self, link: LinkId) -> Option<usize> {
+        self.ends.iter().position(|end| end.link == link)
+    }
+
+    pub(crate) fn over(&self) -> bool {
+        self.ends.iter().all(|end| !end.open)
+    }
+}
+
+/// A pair of nodes that dial each other whenever they can.
+#[derive(Clone, Debug)]
+pub(crate) struct Edge {
+    pub(crate) nodes: [usize; 2],
+    /// No connection can be made.
+    pub(crate) blocked: bool,
+    /// The connection there is.
+    pub(crate) connection: Option<u64>,
+    /// An attempt is under way.
+    pub(crate) dialing: bool,
+    /// How long a frame takes, from and to, in milliseconds.
+    pub(crate) delay_ms: (u64, u64),
+}

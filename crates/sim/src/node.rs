@@ -1,0 +1,125 @@
+//! One node of a world: a disk that outlives it, a replica that does not, and the readers beside it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use rejoin_causal::{Dot, Epoch, Frontier, NodeId};
+use rejoin_replica::{
+    Alarm, Audit, AuditStep, Batch, CatchUp, Commit, Config, Input, LinkId, Policy, Replica,
+};
+use rejoin_store::engine::MemorySnapshot;
+use rejoin_store::{MemoryEngine, Snapshot, Store, StoreError, SyncPolicy};
+
+use crate::clock::Clock;
+use crate::plant::Plant;
+use rejoin_replica::path::Path;
+
+/// A consistent state of a node's store.
+pub type NodeSnapshot = Snapshot<MemorySnapshot>;
+
+/// A copy of a node's disk.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    pub(crate) engine: MemoryEngine,
+    pub(crate) id: NodeId,
+    pub(crate) epoch: Epoch,
+}
+
+/// What dies with the process.
+pub(crate) struct Process {
+    pub(crate) store: Store<MemoryEngine>,
+    pub(crate) replica: Replica,
+    pub(crate) inbox: VecDeque<Input>,
+    pub(crate) working: bool,
+    pub(crate) serving: BTreeMap<LinkId, Serving>,
+    pub(crate) auditing: BTreeMap<LinkId, Auditing>,
+    pub(crate) renewing: bool,
+    pub(crate) tick: u64,
+    pub(crate) tick_ms: u64,
+    pub(crate) last_seq: u64,
+    pub(crate) since_scan: u64,
+    pub(crate) feed_seen: u64,
+}
+
+/// A catch-up being served.
+pub(crate) struct Serving {
+    pub(crate) reader: CatchUp<NodeSnapshot>,
+    pub(crate) stepping: bool,
+    pub(crate) token: u64,
+    /// The planted early claim is out.
+    pub(crate) claimed: bool,
+}
+
+/// A digest session being read.
+pub(crate) struct Auditing {
+    pub(crate) reader: Option<Audit<NodeSnapshot>>,
+    pub(crate) steps: VecDeque<(AuditStep, Option<NodeSnapshot>)>,
+    pub(crate) stepping: bool,
+    pub(crate) token: u64,
+}
+
+/// One node.
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) id: NodeId,
+    pub(crate) epoch: Epoch,
+    pub(crate) engine: MemoryEngine,
+    pub(crate) sync: SyncPolicy,
+    pub(crate) config: Config,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) clock: Clock,
+    pub(crate) process: Option<Process>,
+    /// Counts process starts, so that events of an earlier process are known.
+    pub(crate) life: u64,
+    pub(crate) crash: Option<CrashPoint>,
+    /// Acknowledged writes that this disk must hold.
+    pub(crate) promised: BTreeSet<Dot>,
+    /// What the operator was told.
+    pub(crate) alarms: Vec<Alarm>,
+    /// Its store was damaged behind its back: what it holds is checked again once everything has settled.
+    pub(crate) damaged: bool,
+}
+
+/// Where in a group's way a process dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrashPoint {
+    /// The batch was made and is lost.
+    BeforeCommit,
+    /// The batch is durable, and nobody hears of it.
+    AfterCommit,
+    /// Some effects were performed.
+    AmidEffects,
+}
+
+/// Passes batches on to the store and notes what they touch.
+pub(crate) struct Recorder<'a> {
+    pub(crate) store: &'a mut Store<MemoryEngine>,
+    pub(crate) plant: Option<Plant>,
+    pub(crate) pretend: bool,
+    pub(crate) touched: BTreeSet<Path>,
+    pub(crate) committed: bool,
+    pub(crate) collected: bool,
+}
+
+impl Commit for Recorder<'_> {
+    type Error = StoreError;
+
+    fn commit(&mut self, mut batch: Batch) -> Result<(), StoreError> {
+        self.touched.extend(batch.records.keys().cloned());
+        self.committed = true;
+        self.collected = !batch.floor.is_empty();
+        if self.plant == Some(Plant::KeepLogRows) {
+            batch.log.retain(|_, path| path.is_some());
+        }
+        if self.pretend {
+            return Ok(());
+        }
+        self.store.commit(batch)
+    }
+}
+
+impl Node {
+    pub(crate) fn frontier(&self) -> Frontier {
+        self.process.as_ref().map_or_else(Frontier::new, |process| process.replica.frontier().clone())
+    }
+}

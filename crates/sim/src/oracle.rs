@@ -1,0 +1,341 @@
+//! An independent account of every write, and what must be true of replicas that know some of them.
+//!
+//! It shares no code with the merge. It records, for each write that was minted, which live versions of its path it
+//! replaced and which it left beside it, as seen at its node at that moment. From that alone follows which versions a
+//! replica must have whose frontier holds a given set of dots: exactly those that no write of the set replaced,
+//! directly or through others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rejoin_causal::{Dot, Epoch, Frontier, Hlc};
+use rejoin_replica::path::Path;
+use rejoin_replica::{Body, Change, Document};
+
+use crate::violation::{Promise, Violation, ensure};
+
+/// A flat object: all that the workload writes.
+pub type Object = BTreeMap<String, i64>;
+
+/// How the oracle resolves siblings; an own account of the strategies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Newest.
+    LastWriteWins,
+    /// Oldest value.
+    FirstWriteWins,
+    /// Newest of each field.
+    MergeFields,
+    /// The resolver that worlds install: the greatest value of each field.
+    GreatestOfEach,
+}
+
+/// A field under merge-fields: its stamp and its value, or that it was removed.
+pub type Register = ((Hlc, Dot), Option<i64>);
+
+/// What a write wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A delete.
+    Tombstone,
+    /// A value.
+    Value(Object),
+    /// Registers, under merge-fields.
+    Fields(BTreeMap<String, Register>),
+}
+
+/// One write that was minted.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Where.
+    pub path: Path,
+    /// When, by its node's clock.
+    pub hlc: Hlc,
+    /// What.
+    pub content: Content,
+    /// The live versions it replaced.
+    pub observed: BTreeSet<Dot>,
+    /// The live versions it left.
+    pub kept: BTreeSet<Dot>,
+    /// Its client was told.
+    pub acknowledged: bool,
+}
+
+/// The account.
+#[derive(Clone, Debug, Default)]
+pub struct Oracle {
+    writes: BTreeMap<Dot, Known>,
+    paths: BTreeMap<Path, BTreeSet<Dot>>,
+}
+
+impl Oracle {
+    /// An empty account.
+    pub fn new() -> Oracle {
+        Oracle::default()
+    }
+
+    /// Every write.
+    pub fn writes(&self) -> &BTreeMap<Dot, Known> {
+        &self.writes
+    }
+
+    /// Every path that was written.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.paths.keys()
+    }
+
+    /// The path that a dot was written to.
+    pub fn path_of(&self, dot: Dot) -> Option<&Path> {
+        self.writes.get(&dot).map(|write| &write.path)
+    }
+
+    /// Notes a write.
+    pub fn record(&mut self, dot: Dot, write: Known) -> Result<(), Violation> {
+        ensure(!self.writes.contains_key(&dot), Promise::DotsAreUnique, || format!("{dot:?} minted twice"))?;
+        self.paths.entry(write.path.clone()).or_default().insert(dot);
+        self.writes.insert(dot, write);
+        Ok(())
+    }
+
+    /// What a write of `change` over `observed`, at a node where `live` is live, makes.
+    pub fn content(
+        &self,
+        rule: Rule,
+        change: &Change,
+        live: &BTreeSet<Dot>,
+        observed: &BTreeSet<Dot>,
+        stamp: (Hlc, Dot),
+    ) -> Content {
+        let object = |json: &rejoin_replica::json::Json| json.get::<BTreeMap<String, Option<i64>>>().ok();
+        let plain = |members: BTreeMap<String, Option<i64>>| -> Object {
+            members.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+        };
+        if rule == Rule::MergeFields {
+            let mut fields = self.registers(observed);
+            let (members, replaces) = match change {
+                Change::Delete => return Content::Tombstone,
+                Change::Put(json) | Change::Patch(json) => (object(json), false),
+                Change::Replace(json) => (object(json), true),
+            };
+            let members = members.unwrap_or_default();
+            if replaces {
+                for (name, register) in &mut fields {
+                    if !members.contains_key(name) && register.1.is_some() {
+                        *register = (stamp, None);
+                    }
+                }
+            }
+            for (name, value) in members {
+                if fields.get(&name).is_none_or(|register| register.1 != value) {
+                    fields.insert(name, (stamp, value));
+                }
+            }
+            return Content::Fields(fields);
+        }
+        match change {
+            Change::Delete => Content::Tombstone,
+            Change::Put(json) | Change::Replace(json) => {
+                Content::Value(plain(object(json).unwrap_or_default()))
+            }
+            Change::Patch(json) => {
+                let mut value = self.visible(rule, live).unwrap_or_default();
+                for (name, change) in object(json).unwrap_or_default() {
+                    match change {
+                        Some(change) => value.insert(name, change),
+                        None => value.remove(&name),
+                    };
+                }
+                Content::Value(value)
+            }
+        }
+    }
+
+    /// The newest register of each field of some versions.
+    fn registers(&self, versions: &BTreeSet<Dot>) -> BTreeMap<String, Register> {
+        let mut newest: BTreeMap<String, Register> = BTreeMap::new();
+        for dot in versions {
+            if let Some(Known { content: Content::Fields(fields), .. }) = self.writes.get(dot) {
+                for (name, register) in fields {
+                    let ours = newest.entry(name.clone()).or_insert(*register);
+                    if register.0 > ours.0 {
+                        *ours = *register;
+                    }
+                }
+            }
+        }
+        newest
+    }
+
+    /// What a reader sees of these versions; `None`: nothing there.
+    pub fn visible(&self, rule: Rule, live: &BTreeSet<Dot>) -> Option<Object> {
+        let mut ranked: Vec<(Hlc, Dot)> =
+            live.iter().filter_map(|dot| Some((self.writes.get(dot)?.hlc, *dot))).collect();
+        ranked.sort_unstable();
+        let value = |dot: &Dot| match &self.writes.get(dot)?.content {
+            Content::Tombstone => None,
+            Content::Value(object) => Some(object.clone()),
+            Content::Fields(fields) => {
+                Some(fields.iter().filter_map(|(name, (_, value))| Some((name.clone(), (*value)?))).collect())
+            }
+        };
+        match rule {
+            Rule::LastWriteWins => value(&ranked.last()?.1),
+            Rule::FirstWriteWins => ranked.iter().find_map(|(_, dot)| value(dot)),
+            Rule::MergeFields => {
+                ranked.iter().find_map(|(_, dot)| value(dot))?;
+                let fields = self.registers(live).into_iter();
+                Some(fields.filter_map(|(name, (_, value))| Some((name, value?))).collect())
+            }
+            Rule::GreatestOfEach => {
+                let mut all: Option<Object> = None;
+                for object in ranked.iter().filter_map(|(_, dot)| value(dot)) {
+                    let all = all.get_or_insert_default();
+                    for (name, value) in object {
+                        let greatest = all.entry(name).or_insert(value);
+                        *greatest = value.max(*greatest);
+                    }
+                }
+                all
+            }
+        }
+    }
+
+    /// Everything that these writes of one path replaced, directly or through writes they replaced; with what later
+    /// epochs of the same nodes hide, if `epochs` says so.
+    pub fn replaced_by(
+        &self,
+        path: &Path,
+        writes: impl IntoIterator<Item = Dot>,
+        epochs: bool,
+    ) -> BTreeSet<Dot> {
+        let none = BTreeSet::new();
+        let on_path = self.paths.get(path).unwrap_or(&none);
+        let mut replaced = BTreeSet::new();
+        let mut by_epoch: BTreeSet<Dot> = BTreeSet::new();
+        let mut open: Vec<Dot> = writes.into_iter().collect();
+        while let Some(dot) = open.pop() {
+            let Some(write) = self.writes.get(&dot) else { continue };
+            for gone in &write.observed {
+                if replaced.insert(*gone) {
+                    open.push(*gone);
+                }
+            }
+            // A later epoch of a node replaces what earlier ones wrote to the path, unless it saw and kept it; but it
+            // did not see them, so what they replaced in turn is not its doing.
+            let first = Dot { node: dot.node, epoch: Epoch(0), seq: 0 };
+            let own = on_path.range(first..dot);
+            by_epoch.extend(
+                own.filter(|earlier| epochs && earlier.epoch < dot.epoch && !write.kept.contains(earlier)),
+            );
+        }
+        replaced.extend(by_epoch);
+        replaced
+    }
+
+    /// Those of `known` that a later epoch of their own node hides.
+    fn hidden(&self, path: &Path, known: &BTreeSet<Dot>) -> BTreeSet<Dot> {
+        let mut hidden = BTreeSet::new();
+        for dot in self.paths.get(path).into_iter().flatten() {
+            let Some(write) = self.writes.get(dot) else { continue };
+            let first = Dot { node: dot.node, epoch: Epoch(0), seq: 0 };
+            let own = known.range(first..*dot);
+            hidden.extend(own.filter(|earlier| {
+                earlier.epoch < dot.epoch
+                    && !write.kept.contains(earlier)
+                    && !write.observed.contains(earlier)
+            }));
+        }
+        hidden
+    }
+
+    /// The dots of a path that a frontier holds.
+    pub fn known(&self, path: &Path, frontier: &Frontier) -> BTreeSet<Dot> {
+        let on_path = self.paths.get(path).into_iter().flatten();
+        on_path.copied().filter(|dot| frontier.contains(*dot)).collect()
+    }
+
+    /// Whether a dot is a delete.
+    pub fn is_tombstone(&self, dot: Dot) -> bool {
+        self.writes.get(&dot).is_some_and(|write| write.content == Content::Tombstone)
+    }
+
+    /// Checks the live versions of one path against what a frontier says they must be.
+    ///
+    /// `settled` says that nothing is on its way any more, `epochs_bind` that no delete was ever collected; `forgiven` are values that may be missing although nothing known replaced them.
+    pub fn check_path(
+        &self,
+        path: &Path,
+        frontier: &Frontier,
+        document: Option<&Document>,
+        settled: bool,
+        epochs_bind: bool,
+        forgiven: impl Fn(Dot) -> bool,
+    ) -> Result<(), Violation> {
+        let known = self.known(path, frontier);
+        let replaced = self.replaced_by(path, known.iter().copied(), true);
+        let live: BTreeSet<Dot> = document
+            .into_iter()
+            .flat_map(|document| document.versions())
+            .map(|version| version.dot)
+            .collect();
+        // What a write replaced that was itself replaced by a later epoch is found in a digest session at the latest: the
+        // later epoch hides the write without having seen it. And once a delete of the later epoch is collected, it
+        // hides nothing any more.
+        let hidden = if settled { BTreeSet::new() } else { self.hidden(path, &known) };
+        let certainly = self.replaced_by(path, known.difference(&hidden).copied(), epochs_bind);
+        let bare = live.iter().all(|dot| self.is_tombstone(*dot));
+        for dot in &live {
+            // A collected delete leaves older tombstones of its path with peers that missed it: they read as deleted
+            // all the same, and digests do not see them unless a value stands beside them.
+            let stale = self.is_tombstone(*dot) && (!settled || bare);
+            let zombie = certainly.contains(dot) && !stale;
+            ensure(!zombie, Promise::NoZombie, || {
+                let by: Vec<_> = known.iter().filter(|by| self.writes[by].observed.contains(dot)).collect();
+                format!("{path:?}: {dot:?} is live, and {by:?} replaced it (known: {known:?})")
+            })?;
+            ensure(frontier.contains(*dot), Promise::FrontierIsTrue, || {
+                format!("{path:?}: {dot:?} is live and not in the frontier")
+            })?;
+        }
+        for dot in known.difference(&replaced) {
+            let there = live.contains(dot) || self.is_tombstone(*dot) || forgiven(*dot);
+            ensure(there, Promise::NothingLost, || {
+                format!("{path:?}: {dot:?} is in the frontier, nothing there replaced it, and it is not live")
+            })?;
+        }
+        for version in document.into_iter().flat_map(|document| document.versions()) {
+            self.check_body(path, version)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that a version says what was written.
+    fn check_body(&self, path: &Path, version: &rejoin_replica::Version) -> Result<(), Violation> {
+        let write = self.writes.get(&version.dot);
+        let same = write.is_some_and(|write| {
+            write.hlc == version.hlc
+                && write.path == *path
+                && match (&write.content, &version.body) {
+                    (Content::Tombstone, Body::Tombstone) => true,
+                    (Content::Value(object), Body::Value(json)) => {
+                        json.get::<Object>().is_ok_and(|found| found == *object)
+                    }
+                    (Content::Fields(fields), Body::Fields(found)) => {
+                        fields.len() == found.0.len()
+                            && found.0.iter().all(|field| {
+                                let value = match &field.value {
+                                    Some(json) => json.get::<i64>().ok().map(Some),
+                                    None => Some(None),
+                                };
+                                value.is_some_and(|value| {
+                                    fields.get(&*field.name) == Some(&(field.rank(), value))
+                                })
+                            })
+                    }
+                    _ => false,
+                }
+        });
+        ensure(same, Promise::Converges, || {
+            format!("{path:?}: {version:?} is not what was written: {write:?}")
+        })
+    }
+}

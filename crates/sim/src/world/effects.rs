@@ -1,0 +1,284 @@
+//! Effects: performed as the node's shell performs them, each reader in its own time.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use rejoin_replica::{Alarm, Audit, AuditStep, CatchUp, CatchUpStep, Effect, Input, LinkId, Message, codec};
+
+use super::{Event, World};
+use crate::node::{Auditing, Serving};
+use crate::plant::Plant;
+use crate::violation::{Promise, Violation, ensure};
+
+impl World {
+    pub(super) fn perform(&mut self, node: usize, life: u64, effect: Effect) -> Result<(), Violation> {
+        match effect {
+            Effect::Reply(request, answer) => {
+                self.answers.insert(request, answer);
+            }
+            Effect::Send(link, bytes) => self.send(node, link, bytes, true)?,
+            Effect::Close(link, why) => {
+                self.note(|world| format!("{} closes {link:?}: {why}", world.nodes[node].name));
+                let honest = !why.contains("violation") && !why.contains("malformed");
+                ensure(honest, Promise::Protocol, || {
+                    format!("{} closes {link:?}: {why}", self.nodes[node].name)
+                })?;
+                self.trace.mark("closed by a replica");
+                self.drop_readers(node, link);
+                if let Some(connection) = self.links.get(&link).copied()
+                    && let Some(end) = self.connections.get(&connection).and_then(|found| found.end_of(link))
+                {
+                    self.cut(connection);
+                    self.end_down(connection, end);
+                }
+            }
+            Effect::Serve(link, known) => {
+                if !self.links.contains_key(&link) {
+                    return Ok(());
+                }
+                let config = self.nodes[node].config.clone();
+                let token = self.new_id();
+                let Some(process) = self.process(node, life) else { return Ok(()) };
+                let snapshot = process.store.snapshot();
+                let reader = CatchUp::new(snapshot, &known, config.chunk_bytes_max, config.credit_bytes)
+                    .map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
+                let serving = Serving { reader, stepping: true, token, claimed: false };
+                if process.serving.insert(link, serving).is_some() {
+                    self.trace.mark("catch-up replaced another");
+                }
+                self.trace.mark("catch-up");
+                self.after(0, 5, Event::Step { node, life, link, token });
+            }
+            Effect::Grant(link, bytes) => {
+                let mut step = None;
+                if let Some(serving) =
+                    self.process(node, life).and_then(|process| process.serving.get_mut(&link))
+                {
+                    serving.reader.grant(bytes);
+                    if !serving.stepping {
+                        serving.stepping = true;
+                        step = Some(serving.token);
+                    }
+                }
+                if let Some(token) = step {
+                    self.after(0, 2, Event::Step { node, life, link, token });
+                }
+            }
+            Effect::Audit(link, step) => self.audit(node, life, link, step),
+            Effect::Committed(sequence) => self.committed(node, life, sequence)?,
+            Effect::RoundDone(request, report) => {
+                self.rounds.insert(request, report);
+            }
+            Effect::Status(request, status) => {
+                for link in &status.links {
+                    if link.ahead > 0 {
+                        self.trace.mark("a link is ahead");
+                    }
+                    self.trace.mark(match link.session {
+                        "fenced" => "session fenced",
+                        "catching-up" => "session catching up",
+                        "greeting" => "session greeting",
+                        _ => "session live",
+                    });
+                }
+                self.statuses.insert(request, status);
+            }
+            Effect::Alarm(alarm) => {
+                self.note(|world| format!("{} alarms {alarm:?}", world.nodes[node].name));
+                self.trace.mark(match &alarm {
+                    Alarm::Clone { .. } => "clone alarm",
+                    Alarm::RemovalsStopped { .. } => "removals stopped",
+                    Alarm::Quarantined { .. } => "quarantined",
+                    Alarm::Resolver(_) => "resolver failed",
+                });
+                self.nodes[node].alarms.push(alarm);
+            }
+            Effect::Renew => {
+                let renew = self
+                    .process(node, life)
+                    .is_some_and(|process| !std::mem::replace(&mut process.renewing, true));
+                if renew {
+                    self.after(1, 30, Event::Renewed { node, life });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A new identity is durable; the node leaves all links and dials again.
+    pub(super) fn renewed(&mut self, node: usize, life: u64) -> Result<(), Violation> {
+        let id = self.new_node_id();
+        let random = (self.rng.bits() & 0xffff) as u16;
+        let wall_ms = self.nodes[node].clock.now(self.now_ms).wall_ms;
+        let failed = |error| Violation::new(Promise::RowsAgree, format!("a store fails: {error}"));
+        let Some(process) = self.process(node, life) else { return Ok(()) };
+        process.store.set_note("id", &id.0).map_err(failed)?;
+        let epoch = process.store.begin_epoch(wall_ms, random).map_err(failed)?;
+        self.trace.mark("identity renewed");
+        self.note(|world| format!("{} becomes {id:?} {epoch:?}", world.nodes[node].name));
+        self.tell(node, Input::Renewed { node: id, epoch });
+        let connections: Vec<(u64, usize)> = self
+            .connections
+            .iter()
+            .filter_map(|(at, connection)| {
+                Some((*at, connection.ends.iter().position(|end| end.node == node)?))
+            })
+            .collect();
+        for (connection, end) in connections {
+            self.cut(connection);
+            self.end_down(connection, end);
+        }
+        Ok(())
+    }
+
+    /// A subscriber reads the feed from where it was.
+    pub(super) fn committed(&mut self, node: usize, life: u64, sequence: u64) -> Result<(), Violation> {
+        let name = self.nodes[node].name.clone();
+        let Some(process) = self.process(node, life) else { return Ok(()) };
+        let seen = std::mem::replace(&mut process.feed_seen, sequence);
+        let snapshot = process.store.snapshot();
+        let rows = snapshot
+            .feed(seen)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
+        let in_order = sequence > seen && rows.iter().all(|(at, _)| *at > seen && *at <= sequence);
+        ensure(in_order, Promise::RowsAgree, || {
+            format!("{name}: the feed after {seen} says {rows:?}, and should end at {sequence}")
+        })
+    }
+
+    pub(super) fn serve_step(
+        &mut self,
+        node: usize,
+        life: u64,
+        link: LinkId,
+        token: u64,
+    ) -> Result<(), Violation> {
+        let early = self.settings.plant == Some(Plant::ClaimEarly);
+        let Some(process) = self.process(node, life) else { return Ok(()) };
+        let Some(serving) = process.serving.get_mut(&link).filter(|serving| serving.token == token) else {
+            return Ok(());
+        };
+        if early && !serving.claimed {
+            serving.claimed = true;
+            let claims = serving.reader.missing().clone();
+            let claim = Message::CaughtUp { claims, floor: rejoin_causal::Floor::new() };
+            self.send(node, link, Bytes::from(codec::encode(&claim)), false)?;
+            self.after(0, 5, Event::Step { node, life, link, token });
+            return Ok(());
+        }
+        let step = serving
+            .reader
+            .step()
+            .map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
+        match step {
+            CatchUpStep::Send(message) => {
+                self.send(node, link, Bytes::from(codec::encode(&message)), false)?;
+                self.after(0, 5, Event::Step { node, life, link, token });
+            }
+            CatchUpStep::Wait => {
+                serving.stepping = false;
+                self.trace.mark("catch-up waits for credit");
+            }
+            CatchUpStep::Done { claims, documents } => {
+                process.serving.remove(&link);
+                self.tell(node, Input::Served { link, claims, documents });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn audit(&mut self, node: usize, life: u64, link: LinkId, step: AuditStep) {
+        let token = self.new_id();
+        if !self.links.contains_key(&link) {
+            return;
+        }
+        let Some(process) = self.process(node, life) else { return };
+        match &step {
+            AuditStep::Stop => {
+                process.auditing.remove(&link);
+                return;
+            }
+            AuditStep::Open | AuditStep::Accept => {
+                let snapshot = Some(process.store.snapshot());
+                let steps = VecDeque::from([(step, snapshot)]);
+                let auditing = Auditing { reader: None, steps, stepping: true, token };
+                if process.auditing.insert(link, auditing).is_some() {
+                    self.trace.mark("digest sessions crossed");
+                }
+                self.after(0, 5, Event::AuditStep { node, life, link, token });
+                return;
+            }
+            AuditStep::Compare(_) | AuditStep::Continue | AuditStep::Reply(_) => {}
+        }
+        let Some(auditing) = process.auditing.get_mut(&link) else { return };
+        auditing.steps.push_back((step, None));
+        if !auditing.stepping {
+            auditing.stepping = true;
+            let token = auditing.token;
+            self.after(0, 5, Event::AuditStep { node, life, link, token });
+        }
+    }
+
+    pub(super) fn audit_step(
+        &mut self,
+        node: usize,
+        life: u64,
+        link: LinkId,
+        token: u64,
+    ) -> Result<(), Violation> {
+        let newer = self.settings.plant == Some(Plant::NewerFrontier);
+        let failed = |error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}"));
+        let Some(process) = self.process(node, life) else { return Ok(()) };
+        let frontier = process.replica.frontier().clone();
+        let Some(auditing) = process.auditing.get_mut(&link).filter(|auditing| auditing.token == token)
+        else {
+            return Ok(());
+        };
+        let Some((step, snapshot)) = auditing.steps.pop_front() else {
+            auditing.stepping = false;
+            return Ok(());
+        };
+        let mut output = match (step, snapshot, auditing.reader.as_mut()) {
+            (AuditStep::Open, Some(snapshot), _) => {
+                let (reader, output) = Audit::open(snapshot).map_err(failed)?;
+                auditing.reader = Some(reader);
+                output
+            }
+            (AuditStep::Accept, Some(snapshot), _) => {
+                let (reader, output) = Audit::accept(snapshot).map_err(failed)?;
+                auditing.reader = Some(reader);
+                output
+            }
+            (AuditStep::Compare(message), _, Some(reader)) => reader.compare(message).map_err(failed)?,
+            (AuditStep::Continue, _, Some(reader)) => reader.go_on().map_err(failed)?,
+            (AuditStep::Reply(paths), _, Some(reader)) => reader.reply(&paths).map_err(failed)?,
+            _ => Vec::new(),
+        };
+        for message in &mut output {
+            if let Message::AuditOpen { frontier: said, .. } | Message::AuditAccept { frontier: said, .. } =
+                message
+                && newer
+            {
+                said.clone_from(&frontier);
+            }
+        }
+        for message in output {
+            self.send(node, link, Bytes::from(codec::encode(&message)), false)?;
+        }
+        self.after(0, 5, Event::AuditStep { node, life, link, token });
+        Ok(())
+    }
+
+    pub(super) fn drop_readers(&mut self, node: usize, link: LinkId) {
+        if let Some(process) = self.nodes[node].process.as_mut() {
+            process.serving.remove(&link);
+            process.auditing.remove(&link);
+        }
+    }
+
+    pub(super) fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}

@@ -1,0 +1,364 @@
+//! Groups of inputs: handled, committed, told to the oracle, checked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rejoin_causal::{Dot, Frontier};
+use rejoin_replica::path::Path;
+use rejoin_replica::{Change, Condition, Effect, Effects, Input, Message, Observed, Replica, Start, View};
+
+use super::{Event, World};
+use crate::check;
+use crate::node::{CrashPoint, NodeSnapshot, Recorder};
+use crate::oracle::{Known, Object, Rule};
+use crate::plant::Plant;
+use crate::strategies::rule;
+use crate::violation::{Promise, Violation, ensure};
+
+impl World {
+    /// Handles one group of inputs of a node, commits it, checks what it did and performs its effects.
+    pub(super) fn work(&mut self, node: usize, life: u64) -> Result<(), Violation> {
+        let group_max = self.rng.between(1, self.settings.group_max.max(1));
+        let now_ms = self.now_ms;
+        if self.process(node, life).is_none() {
+            return Ok(());
+        }
+        let now = self.nodes[node].clock.now(now_ms);
+        let Some(process) = self.process(node, life) else { return Ok(()) };
+        process.working = false;
+
+        // A write whose path an earlier input of the group may change begins a group of its own: what it observes
+        // could not be told from outside.
+        let mut group = Vec::new();
+        let mut changing: Option<BTreeSet<Path>> = Some(BTreeSet::new());
+        while (group.len() as u64) < group_max
+            && let Some(input) = process.inbox.pop_front()
+        {
+            if matches!(input, Input::Renewed { .. }) && !group.is_empty() {
+                process.inbox.push_front(input);
+                break;
+            }
+            if let Input::Write(_, write) = &input {
+                let unclear = changing.as_ref().is_none_or(|paths| paths.contains(&write.path));
+                if unclear {
+                    process.inbox.push_front(input);
+                    break;
+                }
+            }
+            match &input {
+                Input::Message(_, Message::Push(entries) | Message::Chunk(entries)) => {
+                    changing
+                        .iter_mut()
+                        .for_each(|paths| paths.extend(entries.iter().map(|entry| entry.path.clone())));
+                }
+                Input::Message(_, Message::Exchange(states) | Message::Exchanged { states, .. }) => {
+                    changing
+                        .iter_mut()
+                        .for_each(|paths| paths.extend(states.iter().map(|state| state.0.clone())));
+                }
+                Input::Message(_, Message::CaughtUp { .. }) | Input::Tick | Input::Renewed { .. } => {
+                    changing = None;
+                }
+                _ => {}
+            }
+            group.push(input);
+        }
+        let more = !process.inbox.is_empty();
+        if more {
+            process.working = true;
+            self.after(0, 2, Event::Work { node, life });
+        }
+        for input in &group {
+            match input {
+                Input::Message(_, message @ (Message::Exchange(_) | Message::Exchanged { .. })) => {
+                    self.trace.mark(message.name());
+                }
+                Input::Renewed { node: id, epoch } => {
+                    self.nodes[node].id = *id;
+                    self.nodes[node].epoch = *epoch;
+                    if let Some(process) = self.process(node, life) {
+                        process.last_seq = 0;
+                        process.renewing = false;
+                    }
+                }
+                _ => {}
+            }
+        }
+        if group.len() > 1 {
+            self.trace.mark("several inputs in a group");
+        }
+        if self.settings.trace {
+            for input in &group {
+                let text = match input {
+                    Input::Message(link, message) => format!("{link:?} {message:?}"),
+                    other => format!("{other:?}"),
+                };
+                self.note(|world| format!("{} handles {text}", world.nodes[node].name));
+            }
+        }
+
+        let Some(process) = self.process(node, life) else { return Ok(()) };
+        let snapshot = process.store.snapshot();
+        let before = process.replica.frontier().clone();
+        let failed = |error: rejoin_store::StoreError| {
+            Violation::new(Promise::RowsAgree, format!("a store fails: {error}"))
+        };
+        let effects = process.replica.handle(group, now, &snapshot).map_err(failed)?;
+        let crash = self.nodes[node].crash.take();
+        if crash == Some(CrashPoint::BeforeCommit) {
+            drop(effects);
+            self.trace.mark("crash before commit");
+            self.kill(node);
+            return Ok(());
+        }
+        let pretend = self.settings.plant == Some(Plant::ReleaseBeforeCommit) && crash.is_some();
+        let (released, touched) = self.commit(node, effects, pretend)?;
+
+        self.account(node, &snapshot, &released, crash == Some(CrashPoint::AfterCommit))?;
+        if !pretend {
+            self.check_commit(node, &before, touched)?;
+        }
+        let performed = match crash {
+            Some(CrashPoint::AfterCommit) => 0,
+            Some(_) if pretend => released.len(),
+            Some(_) => self.rng.index(released.len() + 1),
+            None => released.len(),
+        };
+        for effect in released.into_iter().take(performed) {
+            self.perform(node, life, effect)?;
+        }
+        if let Some(point) = crash {
+            self.trace.mark(match point {
+                CrashPoint::AfterCommit => "crash after commit",
+                _ => "crash amid effects",
+            });
+            self.kill(node);
+        } else {
+            self.schedule_tick(node);
+        }
+        Ok(())
+    }
+
+    pub(super) fn commit(
+        &mut self,
+        node: usize,
+        effects: Effects,
+        pretend: bool,
+    ) -> Result<(Vec<Effect>, BTreeSet<Path>), Violation> {
+        let plant = self.settings.plant;
+        let Some(process) = self.nodes[node].process.as_mut() else {
+            return Ok((Vec::new(), BTreeSet::new()));
+        };
+        let mut recorder = Recorder {
+            store: &mut process.store,
+            plant,
+            pretend,
+            touched: BTreeSet::new(),
+            committed: false,
+            collected: false,
+        };
+        let released = effects
+            .commit(&mut recorder)
+            .map_err(|error| Violation::new(Promise::RowsAgree, format!("a commit fails: {error}")))?;
+        let (touched, committed, collected) = (recorder.touched, recorder.committed, recorder.collected);
+        process.since_scan += u64::from(committed);
+        if collected {
+            self.trace.mark("floor rose");
+        }
+        Ok((released, touched))
+    }
+
+    /// Tells the oracle of the writes of a group, in order.
+    pub(super) fn account(
+        &mut self,
+        node: usize,
+        before: &NodeSnapshot,
+        released: &[Effect],
+        unheard: bool,
+    ) -> Result<(), Violation> {
+        let mut live: BTreeMap<Path, BTreeSet<Dot>> = BTreeMap::new();
+        for effect in released {
+            // A write may have waited for a new identity, so what is answered is what was done.
+            let Effect::Reply(request, answer) = effect else { continue };
+            let Some(write) = self.pending.remove(request) else { continue };
+            let record = before
+                .record(&write.path)
+                .map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
+            let versions = live.entry(write.path.clone()).or_insert_with(|| {
+                let versions = record.iter().flat_map(|record| record.document.versions());
+                versions.map(|version| version.dot).collect()
+            });
+            let rule = rule(&write.path);
+            let visible = self.oracle.visible(rule, versions);
+            let admitted = match &write.condition {
+                Condition::Always => Some(true),
+                Condition::Absent => Some(visible.is_none()),
+                Condition::Present => Some(visible.is_some()),
+                Condition::Matches(_) if visible.is_none() => Some(false),
+                Condition::NoneOf(_) if visible.is_none() => Some(true),
+                _ => None,
+            };
+            let allowed = match &write.change {
+                Change::Delete => visible.is_some(),
+                _ => rule != Rule::FirstWriteWins || visible.is_none(),
+            };
+            let name = &self.nodes[node].name;
+            match answer {
+                Ok(written) => {
+                    ensure(admitted != Some(false) && allowed, Promise::Admission, || {
+                        format!("{name} accepts {write:?} over {visible:?}")
+                    })?;
+                    let this = &self.nodes[node];
+                    let last_seq = this.process.as_ref().map_or(0, |process| process.last_seq);
+                    let expected = Dot { node: this.id, epoch: this.epoch, seq: last_seq + 1 };
+                    let reuses = self.settings.plant == Some(Plant::ReuseEpoch);
+                    ensure(written.dot == expected || reuses, Promise::DotsAreUnique, || {
+                        format!("{name} minted {:?} and should have minted {expected:?}", written.dot)
+                    })?;
+                    let observed: BTreeSet<Dot> = match &write.observed {
+                        Observed::All => versions.clone(),
+                        Observed::These(dots) => {
+                            versions.iter().copied().filter(|dot| dots.contains(dot)).collect()
+                        }
+                    };
+                    let kept: BTreeSet<Dot> = versions.difference(&observed).copied().collect();
+                    let stamp = (written.hlc, written.dot);
+                    let content = self.oracle.content(rule, &write.change, versions, &observed, stamp);
+                    versions.clone_from(&kept);
+                    versions.insert(written.dot);
+                    self.hlc_max_ms = self.hlc_max_ms.max(written.hlc.unix_ms());
+                    let known = Known {
+                        path: write.path.clone(),
+                        hlc: written.hlc,
+                        content,
+                        observed,
+                        kept,
+                        acknowledged: !unheard,
+                    };
+                    self.trace.mix(&[3, written.dot.epoch.0, written.dot.seq, written.hlc.0]);
+                    match self.oracle.record(written.dot, known) {
+                        Err(_) if reuses => {}
+                        recorded => recorded?,
+                    }
+                    let shown = self.oracle.visible(rule, versions);
+                    let found = written.visible.value.as_ref().map(|json| json.get::<Object>().ok());
+                    ensure(found == shown.clone().map(Some), Promise::Strategy, || {
+                        format!("{write:?} made {:?}, and should have made {shown:?}", written.visible)
+                    })?;
+                    let this = &mut self.nodes[node];
+                    if let Some(process) = this.process.as_mut() {
+                        process.last_seq = written.dot.seq;
+                    }
+                    this.promised.insert(written.dot);
+                }
+                Err(_) => {
+                    self.trace.mark("write refused");
+                    ensure(admitted != Some(true) || !allowed, Promise::Admission, || {
+                        format!("{name} refuses {write:?} over {visible:?}: {answer:?}")
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What must hold after every commit, at the paths it touched; from time to time, everywhere.
+    pub(super) fn check_commit(
+        &mut self,
+        node: usize,
+        before: &Frontier,
+        mut touched: BTreeSet<Path>,
+    ) -> Result<(), Violation> {
+        let this = &self.nodes[node];
+        let Some(process) = &this.process else { return Ok(()) };
+        let snapshot = process.store.snapshot();
+        let frontier = process.replica.frontier();
+        ensure(frontier.is_superset(before), Promise::FrontierIsTrue, || {
+            format!("the frontier of {} shrank", this.name)
+        })?;
+        for dot in frontier.difference(before).iter() {
+            let path = self.oracle.path_of(dot);
+            ensure(path.is_some(), Promise::FrontierIsTrue, || {
+                format!("{} claims {dot:?}, which nobody minted", this.name)
+            })?;
+            touched.extend(path.cloned());
+        }
+        for path in touched.iter().filter(|_| !this.damaged) {
+            self.check_path(node, path)?;
+        }
+        let due = process.since_scan >= self.settings.commits_per_scan;
+        if due {
+            let engine = this.engine.clone();
+            let versions_max = this.config.versions_max;
+            let name = this.name.clone();
+            if let Some(process) = self.nodes[node].process.as_mut() {
+                process.since_scan = 0;
+            }
+            check::store(&name, &snapshot, &engine, versions_max, &mut self.rng)?;
+            self.check_reopened(node)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_path(&self, node: usize, path: &Path) -> Result<(), Violation> {
+        let this = &self.nodes[node];
+        let Some(process) = &this.process else { return Ok(()) };
+        let record = process
+            .store
+            .snapshot()
+            .record(path)
+            .map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
+        // What a delete replaced may go before the delete is known: in a digest session and in what such a node claims from
+        // then on, or because a document that was written anew after its tombstone was collected meets the old past.
+        let exchanged = self.trace.marks().contains_key("exchange");
+        let covered = |dot: Dot| record.as_ref().is_some_and(|record| record.document.vv().covers(dot));
+        let forgiven = |dot: Dot| (exchanged || covered(dot)) && self.was_replaced(path, dot);
+        let document = record.as_ref().map(|record| &record.document);
+        self.oracle
+            .check_path(path, process.replica.frontier(), document, false, self.epochs_bind(), forgiven)
+            .map_err(|violation| Violation {
+                detail: format!("{}: {}", this.name, violation.detail),
+                ..violation
+            })
+    }
+
+    pub(super) fn epochs_bind(&self) -> bool {
+        !self.trace.marks().contains_key("floor rose")
+    }
+
+    /// Whether any write at all replaced this one, known to anybody or not.
+    pub(super) fn was_replaced(&self, path: &Path, dot: Dot) -> bool {
+        let on_path = self.oracle.writes().iter().filter(|(_, write)| write.path == *path);
+        self.oracle.replaced_by(path, on_path.map(|(dot, _)| *dot), true).contains(&dot)
+    }
+
+    /// A replica opened on the committed state equals the running one.
+    pub(super) fn check_reopened(&self, node: usize) -> Result<(), Violation> {
+        let this = &self.nodes[node];
+        let Some(process) = &this.process else { return Ok(()) };
+        let start = Start {
+            node: this.id,
+            epoch: this.epoch,
+            seed: 0,
+            config: this.config.clone(),
+            policy: Arc::clone(&this.policy),
+        };
+        let opened = Replica::open(start, this.clock.now(self.now_ms), &process.store.snapshot())
+            .map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
+        let running = &process.replica;
+        ensure(opened.frontier() == running.frontier(), Promise::RowsAgree, || {
+            format!(
+                "{}: stored frontier {:?}, running {:?}",
+                this.name,
+                opened.frontier(),
+                running.frontier()
+            )
+        })?;
+        ensure(opened.floor() == running.floor(), Promise::RowsAgree, || {
+            format!("{}: stored floor {:?}, running {:?}", this.name, opened.floor(), running.floor())
+        })?;
+        ensure(opened.counters() == running.counters(), Promise::RowsAgree, || {
+            format!("{}: stored {:?}, running {:?}", this.name, opened.counters(), running.counters())
+        })
+    }
+}

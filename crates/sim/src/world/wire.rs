@@ -1,0 +1,260 @@
+//! The network between nodes: dialing, sending, delivering, cutting.
+
+use bytes::Bytes;
+use rejoin_replica::{Input, LinkId, Message, codec};
+
+use super::{Event, World};
+use crate::network::{Connection, Frame};
+use crate::plant::Plant;
+use crate::violation::{Promise, Violation};
+
+impl World {
+    pub(super) fn send(
+        &mut self,
+        node: usize,
+        link: LinkId,
+        bytes: Bytes,
+        counted: bool,
+    ) -> Result<(), Violation> {
+        let message = codec::decode(&bytes).map_err(|error| {
+            Violation::new(
+                Promise::Protocol,
+                format!("{} sends what cannot be read: {error}", self.nodes[node].name),
+            )
+        })?;
+        *self.sent.entry(message.name()).or_default() += 1;
+        self.sent_bytes += bytes.len() as u64;
+        self.trace.mix(&[4, self.now_ms, link.0]);
+        self.trace.bytes(&bytes);
+        self.note(|world| {
+            format!("{} sends on {link:?} {} bytes: {message:?}", world.nodes[node].name, bytes.len())
+        });
+        let bytes = match self.settings.plant {
+            Some(plant) => tampered(plant, message.clone()).unwrap_or(bytes),
+            None => bytes,
+        };
+        let Some(id) = self.links.get(&link).copied() else { return Ok(()) };
+        let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
+        let Some(from) = connection.end_of(link) else { return Ok(()) };
+        if connection.cut || !connection.ends[from].open {
+            return Ok(());
+        }
+        let nodes = [connection.ends[0].node, connection.ends[1].node];
+        let edge = self.edges.iter().find(|edge| edge.nodes == nodes || edge.nodes == [nodes[1], nodes[0]]);
+        let (first, last) = edge.map_or(self.settings.delay_ms, |edge| edge.delay_ms);
+        let delay = self.rng.between(first, last);
+        let end = &mut connection.ends[from];
+        let due_ms = (self.now_ms + delay).max(end.last_due_ms);
+        end.last_due_ms = due_ms;
+        end.queue.push_back(Frame { bytes, counted, due_ms });
+        self.at(due_ms, Event::Deliver { connection: id, from });
+        if let (Some(crossings), Message::Push(entries) | Message::Chunk(entries)) =
+            (&mut self.crossings, &message)
+        {
+            for dot in entries.iter().flat_map(|entry| entry.claims()) {
+                *crossings.entry((id, from, dot)).or_default() += 1;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn deliver(&mut self, id: u64, from: usize) -> Result<(), Violation> {
+        let now_ms = self.now_ms;
+        let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
+        if connection.cut || connection.ends[from].stalled {
+            return Ok(());
+        }
+        let due = connection.ends[from].queue.front().is_some_and(|frame| frame.due_ms <= now_ms);
+        if due {
+            self.hand_over(id, from)?;
+        }
+        Ok(())
+    }
+
+    /// The first frame of one direction arrives.
+    pub(super) fn hand_over(&mut self, id: u64, from: usize) -> Result<(), Violation> {
+        let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
+        let Some(frame) = connection.ends[from].queue.pop_front() else { return Ok(()) };
+        let sender = (connection.ends[from].node, connection.ends[from].link, connection.ends[from].open);
+        let receiver =
+            (connection.ends[1 - from].node, connection.ends[1 - from].link, connection.ends[1 - from].open);
+        if frame.counted && sender.2 {
+            self.tell(sender.0, Input::Sent(sender.1, frame.bytes.len() as u64));
+        }
+        if receiver.2 {
+            let message = codec::decode(&frame.bytes).map_err(|error| {
+                Violation::new(Promise::Protocol, format!("a frame cannot be read: {error}"))
+            })?;
+            self.trace.mark(message.name());
+            if let Message::Push(entries) | Message::Chunk(entries) = &message {
+                for entry in entries {
+                    if entry.document.versions().len() > 2 {
+                        self.trace.mark("three siblings on their way");
+                    }
+                    if !entry.superseded.is_empty() {
+                        self.trace.mark("superseded dots claimed with a push");
+                    }
+                }
+            }
+            self.tell(receiver.0, Input::Message(receiver.1, message));
+        }
+        Ok(())
+    }
+
+    /// Both directions stop, each after some of what is on its way; the ends notice in their own time.
+    pub(crate) fn cut(&mut self, id: u64) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        if connection.cut {
+            return;
+        }
+        for from in 0..2 {
+            let Some(connection) = self.connections.get(&id) else { return };
+            let end = &connection.ends[from];
+            let arriving = if end.stalled { 0 } else { end.queue.len() };
+            let arriving = self.rng.index(arriving + 1);
+            for _ in 0..arriving {
+                if let Err(violation) = self.hand_over(id, from) {
+                    self.failure = Some(violation);
+                }
+            }
+            if let Some(connection) = self.connections.get_mut(&id) {
+                if !connection.ends[from].queue.is_empty() {
+                    self.trace.mark("frames lost in a cut");
+                }
+                connection.ends[from].queue.clear();
+            }
+        }
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.cut = true;
+        }
+        self.trace.mark("link cut");
+        self.note(|_| format!("connection {id} is cut"));
+        for end in 0..2 {
+            self.after(0, 1_500, Event::EndDown { connection: id, end });
+        }
+    }
+
+    pub(super) fn end_down(&mut self, id: u64, end: usize) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let ended = &mut connection.ends[end];
+        if !std::mem::replace(&mut ended.open, false) {
+            return;
+        }
+        let (node, link) = (ended.node, ended.link);
+        let over = connection.over();
+        self.links.remove(&link);
+        self.drop_readers(node, link);
+        self.tell(node, Input::LinkDown(link));
+        if over {
+            self.connections.remove(&id);
+            for edge in 0..self.edges.len() {
+                if self.edges[edge].connection == Some(id) {
+                    self.edges[edge].connection = None;
+                    self.redial(edge, 20, 300);
+                }
+            }
+        }
+    }
+
+    pub(super) fn redial(&mut self, edge: usize, first_ms: u64, last_ms: u64) {
+        if self.edges[edge].connection.is_none() && !self.edges[edge].dialing {
+            self.edges[edge].dialing = true;
+            self.after(first_ms, last_ms, Event::Dial { edge });
+        }
+    }
+
+    pub(super) fn dial(&mut self, edge: usize) {
+        self.edges[edge].dialing = false;
+        let mut nodes = self.edges[edge].nodes;
+        if self.edges[edge].blocked
+            || self.edges[edge].connection.is_some()
+            || !nodes.iter().all(|node| self.is_up(*node))
+        {
+            return;
+        }
+        let epochs = nodes.map(|node| self.nodes[node].epoch);
+        if self.nodes[nodes[0]].id == self.nodes[nodes[1]].id {
+            self.tell(nodes[0], Input::CloneSeen { epoch: epochs[1] });
+            self.tell(nodes[1], Input::CloneSeen { epoch: epochs[0] });
+            self.redial(edge, 100, 500);
+            return;
+        }
+        if self.rng.chance(500) {
+            nodes.reverse();
+        }
+        let id = self.new_id();
+        let links = [LinkId(self.new_id()), LinkId(self.new_id())];
+        self.connections.insert(id, Connection::new(nodes, links, self.now_ms));
+        self.edges[edge].connection = Some(id);
+        self.trace.mix(&[5, self.now_ms, nodes[0] as u64, nodes[1] as u64]);
+        self.note(|world| {
+            format!(
+                "{} dials {}: connection {id}, {links:?}",
+                world.nodes[nodes[0]].name, world.nodes[nodes[1]].name
+            )
+        });
+        for at in 0..2 {
+            self.links.insert(links[at], id);
+            let peer = &self.nodes[nodes[1 - at]];
+            let (peer, epoch) = (peer.id, peer.epoch);
+            self.tell(nodes[at], Input::LinkUp { link: links[at], peer, epoch, dialed: at == 0 });
+        }
+    }
+
+    /// Cuts the connection of an edge, if there is one.
+    pub fn cut_edge(&mut self, edge: usize) {
+        if let Some(connection) = self.edges[edge].connection {
+            self.cut(connection);
+        }
+    }
+
+    /// One direction of an edge stops carrying frames, and nobody notices until it is cut.
+    pub fn stall_edge(&mut self, edge: usize, direction: usize) {
+        if let Some(connection) =
+            self.edges[edge].connection.and_then(|connection| self.connections.get_mut(&connection))
+        {
+            connection.ends[direction & 1].stalled = true;
+            self.trace.mark("one-way stall");
+        }
+    }
+
+    /// No connection of this edge, from now on.
+    pub fn block_edge(&mut self, edge: usize) {
+        self.edges[edge].blocked = true;
+        self.cut_edge(edge);
+    }
+
+    /// Connections of this edge are possible again.
+    pub fn open_edge(&mut self, edge: usize) {
+        if std::mem::replace(&mut self.edges[edge].blocked, false) {
+            self.redial(edge, 1, 200);
+        }
+    }
+
+    /// How long frames take on this edge.
+    pub fn set_delay(&mut self, edge: usize, delay_ms: (u64, u64)) {
+        self.edges[edge].delay_ms = delay_ms;
+    }
+}
+
+/// What a planted defect makes of a message, when it makes anything of it.
+fn tampered(plant: Plant, message: Message) -> Option<Bytes> {
+    let tampered = match (plant, message) {
+        (Plant::NoFence, Message::Ask { nodes, rows, .. }) => Message::Ask { nodes, rows, documents: 0 },
+        (Plant::NoFence, Message::Answer { rows, .. }) => Message::Answer { rows, documents: 0 },
+        (Plant::ForgetPast, Message::Chunk(mut entries)) => {
+            for entry in &mut entries {
+                let versions = entry.document.versions().to_vec();
+                let tops = versions.iter().map(|version| version.dot).collect();
+                entry.document = rejoin_replica::Document::from_parts(tops, versions)?;
+            }
+            Message::Chunk(entries)
+        }
+        (Plant::LoseEntry, Message::Chunk(mut entries)) if entries.len() > 1 => {
+            entries.pop();
+            Message::Chunk(entries)
+        }
+        _ => return None,
+    };
+    Some(Bytes::from(codec::encode(&tampered)))
+}
