@@ -223,6 +223,60 @@ fn a_backup_taken_under_load_is_refused_or_made_whole() {
     );
 }
 
+/// A copied directory is a clone when both run: they find out, one takes a new identity, and nobody loses a write.
+#[test]
+fn a_copy_that_runs_beside_its_original_takes_an_identity_of_its_own() {
+    // Linked to each other, and linked to a third node only.
+    for hub in [false, true] {
+        let third = Launch::new("third").quick().start();
+        let url = third.url();
+        let through_hub = |plan: Launch| if hub { plan.peer(&url) } else { plan };
+        let mut original = through_hub(Launch::new("original").quick()).start();
+        let mut oracle = Oracle::default();
+        for number in 0..20 {
+            put(&original, &mut oracle, &format!("before/{number}"), "before the copy");
+        }
+        original.stop();
+        let copy = original.copy_data();
+        original.start();
+        let id = original.status()["serverID"].clone();
+        let plan = through_hub(Launch::new("clone").quick());
+        let mut clone = if hub { plan } else { plan.peer(original.url()) }.create();
+        std::fs::create_dir_all(clone.data_dir()).unwrap();
+        clone.restore_data(copy.path());
+        // Both write under one identity before they have met.
+        for number in 0..20 {
+            put(&original, &mut oracle, &format!("original/{number}"), "on the original");
+        }
+        clone.start();
+        for number in 0..20 {
+            put(&clone, &mut oracle, &format!("clone/{number}"), "on the clone");
+        }
+        let all: Vec<&Server> = if hub { vec![&third, &original, &clone] } else { vec![&original, &clone] };
+        eventually("the clone is told from its original", HEALED_MAX, || {
+            let ids: Vec<Value> =
+                [&original, &clone].map(|server| server.status()["serverID"].clone()).to_vec();
+            if ids[0] == ids[1] { Err(format!("both are {}", ids[0])) } else { Ok(()) }
+        });
+        for number in 0..20 {
+            put(&original, &mut oracle, &format!("original/later/{number}"), "on the original, later");
+            put(&clone, &mut oracle, &format!("clone/later/{number}"), "on the clone, later");
+        }
+        agree(&all, Some(&oracle), HEALED_MAX);
+        original.delete("clone/0");
+        oracle.delete("clone/0");
+        clone.delete("original/0");
+        oracle.delete("original/0");
+        agree(&all, Some(&oracle), HEALED_MAX);
+        let kept = [&original, &clone].iter().filter(|server| server.status()["serverID"] == id).count();
+        println!(
+            "a clone {}: told apart ({kept} of the two kept the old identity), {} values of both equal everywhere",
+            if hub { "behind a third node" } else { "linked to its original" },
+            oracle.len(),
+        );
+    }
+}
+
 fn text(text: &str) -> Value {
     Value::from(text)
 }

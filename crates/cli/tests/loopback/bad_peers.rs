@@ -285,3 +285,15 @@ fn other_clusters_and_wrong_secrets_are_refused_with_a_visible_reason() {
     assert_eq!(keeper.get("private"), None);
     assert_eq!(plain.scan().len(), 0);
 }
+
+#[test]
+fn a_node_that_dials_itself_says_so() {
+    let plan = Launch::new("narcissus").quick();
+    let own = plan.url();
+    let server = plan.peer(own).start();
+    let error = rejected(&server);
+    assert!(error.contains("itself"), "{error}");
+    server.put("mirror", "true");
+    assert_eq!(server.scan().len(), 1);
+    println!("a node that dials itself: lastError is {error:?}");
+}

@@ -117,9 +117,12 @@ fn a_damaged_store_is_refused_and_left_alone() {
     );
 }
 
+/// A name, and what is done to a store.
+type Way<'a> = (&'a str, fn(&Path));
+
 /// Damages the data directory of a server in several ways, each time from the same state.
 #[track_caller]
-fn damaged(server: &mut Server, ways: &[(&str, fn(&Path))]) {
+fn damaged(server: &mut Server, ways: &[Way<'_>]) {
     let healthy = server.copy_data();
     for (name, damage) in ways {
         damage(&server.data_dir().join("fjall"));
