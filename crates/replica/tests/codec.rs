@@ -111,7 +111,7 @@ fn ranges() -> impl Strategy<Value = Vec<Range>> {
 }
 
 fn states() -> impl Strategy<Value = Vec<PathState>> {
-    vec((path(), proptest::option::of(document(0..3))), 0..4)
+    vec((path(), proptest::option::of(document(1..3))), 0..4)
 }
 
 fn message() -> impl Strategy<Value = Message> {

@@ -34,7 +34,8 @@ pub(crate) fn print(settings: &Settings) -> String {
         };
         let option = match value {
             Value::Null => format!("# {} is not set", key.leaf()),
-            value => format!("{} = {value}", key.leaf()),
+            // The one character that JSON writes bare and TOML does not take so.
+            value => format!("{} = {value}", key.leaf()).replace('\u{7F}', "\\u007F"),
         };
         text.push_str(&commented(&option, &comment));
     }
