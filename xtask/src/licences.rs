@@ -8,7 +8,8 @@ use serde_json::Value;
 
 /// Checks all packages of the lock file; returns how many there are.
 pub(crate) fn check() -> Result<usize, String> {
-    let config = std::fs::read_to_string("deny.toml").map_err(|error| format!("cannot read deny.toml: {error}"))?;
+    let config =
+        std::fs::read_to_string("deny.toml").map_err(|error| format!("cannot read deny.toml: {error}"))?;
     let config: toml::Table = config.parse().map_err(|error| format!("deny.toml: {error}"))?;
     let allowed: Vec<&str> = config["licenses"]["allow"]
         .as_array()
@@ -86,7 +87,9 @@ mod tests {
     #[test]
     fn expressions_are_met_or_not() {
         let allowed = ["MIT", "Apache-2.0", "Unicode-3.0"];
-        for met in ["MIT", "MIT OR GPL-3.0", "GPL-3.0/MIT", "(MIT OR Apache-2.0) AND Unicode-3.0", "MIT AND MIT"] {
+        for met in
+            ["MIT", "MIT OR GPL-3.0", "GPL-3.0/MIT", "(MIT OR Apache-2.0) AND Unicode-3.0", "MIT AND MIT"]
+        {
             assert!(is_allowed(met, &allowed), "{met}");
         }
         for not in ["", "GPL-3.0", "MIT AND GPL-3.0", "(MIT", "Apache-2.0 WITH LLVM-exception", "MIT MIT"] {

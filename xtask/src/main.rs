@@ -16,7 +16,9 @@ fn main() -> ExitCode {
     let command = std::env::args().nth(1);
     let outcome = match command.as_deref() {
         Some("test") => test::run(),
-        Some("licences") => licences::check().map(|count| println!("{count} packages have an allowed licence")),
+        Some("licences") => {
+            licences::check().map(|count| println!("{count} packages have an allowed licence"))
+        }
         Some("help" | "--help" | "-h") | None => {
             print!("{HELP}");
             return if command.is_some() { ExitCode::SUCCESS } else { ExitCode::from(2) };
