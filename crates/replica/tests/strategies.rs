@@ -70,11 +70,7 @@ fn fields_merge_and_an_update_survives_a_concurrent_delete() {
     let (older, newer) = (version(1, 10, r#"{"a":1,"b":1}"#), version(2, 20, r#"{"b":2,"c":2}"#));
     assert_eq!(value(&rule, &[older.clone(), newer.clone()]), r#"{"b":2,"c":2,"a":1}"#);
     assert_eq!(value(&rule, &[older.clone(), version(2, 20, "-")]), r#"{"a":1,"b":1}"#);
-    assert_eq!(
-        value(&rule, &[older.clone(), version(2, 20, "7")]),
-        "7",
-        "what is no object is last-write-wins"
-    );
+    assert_eq!(value(&rule, &[older, version(2, 20, "7")]), "7", "what is no object is last-write-wins");
     assert_eq!(value(&rule, &[version(1, 10, "7"), newer]), r#"{"b":2,"c":2}"#);
 }
 
