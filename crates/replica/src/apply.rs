@@ -8,15 +8,17 @@ use crate::digest::{self, Fences, Share};
 use crate::path::Path;
 use crate::view::{Counters, Record, Superseded, View};
 
-/// The stamp under which a bare tombstone is indexed: its newest.
+/// The stamp under which a bare tombstone is indexed: its newest, or the least when only its past is left.
 fn grave(document: &Document) -> Option<Hlc> {
-    match is_bare_tombstone(document) {
-        true => document.versions().iter().map(|version| version.hlc).max(),
-        false => None,
-    }
+    is_bare_tombstone(document)
+        .then(|| document.versions().iter().map(|version| version.hlc).max().unwrap_or_default())
 }
 
 /// Writes the outcome of a merge at `path`, where `before` stood.
+///
+/// A digest session may take the last version out of a document. What is left of it is its past, and while this replica
+/// has not applied all of that (`dense` says whether it has), only the past keeps older values out that others may still
+/// bring. So the record stays, without versions, until it can be collected.
 pub(crate) fn write<V: View>(
     rows: &mut Overlay<'_, V>,
     counters: &mut Counters,
@@ -24,16 +26,17 @@ pub(crate) fn write<V: View>(
     path: &Path,
     before: Option<Record>,
     merged: Merged<Body>,
+    dense: bool,
     versions_max: u32,
 ) -> Result<(), V::Error> {
     let Merged { document, added, removed, changed } = merged;
     if !changed {
         return Ok(());
     }
-    if document.is_empty() {
-        if before.is_none() {
-            return Ok(());
-        }
+    if document.is_empty() && before.is_none() {
+        return Ok(());
+    }
+    if document.is_empty() && dense {
         remove(rows, counters, fences, path, before)?;
         // Nobody can read this change from a feed of what is there: every reader has to start over.
         counters.sequence += 1;
@@ -89,6 +92,10 @@ pub(crate) fn write<V: View>(
     }
     counters.sequence += 1;
     record.sequence = counters.sequence;
+    if document.is_empty() {
+        // As above: a reader of the feed finds nothing that it could tell.
+        counters.sequence_floor = counters.sequence;
+    }
     rows.batch.feed.insert(record.sequence, Some(path.clone()));
 
     record.document = document;

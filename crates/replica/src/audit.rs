@@ -240,7 +240,8 @@ impl<V: View> Audit<V> {
         let mut states = Vec::new();
         let mut bytes = 0;
         for path in paths {
-            let document = self.snapshot.record(path)?.map(|record| record.document);
+            let record = self.snapshot.record(path)?.filter(|record| !record.document.is_empty());
+            let document = record.map(|record| record.document);
             bytes += document
                 .as_ref()
                 .map_or(path.as_str().len(), |document| crate::catch_up::weight(path, document));

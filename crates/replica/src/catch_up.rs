@@ -9,7 +9,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use rejoin_causal::{Dot, Epoch, Floor, Frontier, IntervalSet, NodeId};
+use rejoin_causal::{Dot, Epoch, Frontier, IntervalSet, NodeId};
 
 use crate::message::{Entry, Message};
 use crate::path::Path;
@@ -39,7 +39,6 @@ pub enum CatchUpStep {
 pub struct CatchUp<V> {
     snapshot: V,
     missing: Frontier,
-    floor: Floor,
     /// Runs of `missing` not read yet, in (node, epoch, seq) order.
     runs: VecDeque<(NodeId, Epoch, u64, u64)>,
     /// Log rows read and not sent yet.
@@ -59,7 +58,6 @@ impl<V: View> CatchUp<V> {
         credit_bytes: u64,
     ) -> Result<CatchUp<V>, V::Error> {
         let missing = snapshot.frontier()?.difference(known);
-        let floor = snapshot.floor()?;
         let runs = missing
             .rows()
             .flat_map(|(node, epoch, set): (_, _, &IntervalSet)| {
@@ -69,7 +67,6 @@ impl<V: View> CatchUp<V> {
         Ok(CatchUp {
             snapshot,
             missing,
-            floor,
             runs,
             rows: VecDeque::new(),
             chunk_bytes_max,
@@ -112,8 +109,7 @@ impl<V: View> CatchUp<V> {
         }
         if entries.is_empty() {
             self.said_caught_up = true;
-            let (claims, floor) = (self.missing.clone(), self.floor.clone());
-            return Ok(CatchUpStep::Send(Message::CaughtUp { claims, floor }));
+            return Ok(CatchUpStep::Send(Message::CaughtUp { claims: self.missing.clone() }));
         }
         self.documents += entries.len() as u64;
         self.credit_bytes = self.credit_bytes.saturating_sub(chunk_cost(&entries));

@@ -229,7 +229,7 @@ fn take_states(from: &mut Reader<'_>, lives: &LifeTable) -> Result<Vec<PathState
             1 => Some(take_document(from, lives, Source::Peer)?),
             _ => return Err(DecodeError("state")),
         };
-        // No store holds one. Its past would remove live versions, which no limit of removals would count.
+        // Nobody sends one. Its past would remove live versions, which no limit of removals would count.
         if document.as_ref().is_some_and(Document::is_empty) {
             return Err(DecodeError("state"));
         }
@@ -306,9 +306,8 @@ pub fn encode(message: &Message) -> Vec<u8> {
             put_entries(&mut body, &mut lives, entries);
             8
         }
-        Message::CaughtUp { claims, floor } => {
+        Message::CaughtUp { claims } => {
             put_frontier(&mut body, &mut lives, claims);
-            put_floor(&mut body, &mut lives, floor);
             9
         }
         Message::Credit(bytes) => {
@@ -352,6 +351,10 @@ pub fn encode(message: &Message) -> Vec<u8> {
             16
         }
         Message::AuditDone => 17,
+        Message::Floor(floor) => {
+            put_floor(&mut body, &mut lives, floor);
+            18
+        }
     };
     let mut frame = Vec::with_capacity(body.len() + 2 + lives.lives().len() * 26);
     frame.push(kind);
@@ -382,10 +385,7 @@ pub fn decode(frame: &[u8]) -> Result<Message, DecodeError> {
         6 => Message::Answer { rows: take_frontier(&mut from, &lives)?, documents: from.varint("answer")? },
         7 => Message::Push(take_entries(&mut from, &lives)?),
         8 => Message::Chunk(take_entries(&mut from, &lives)?),
-        9 => Message::CaughtUp {
-            claims: take_frontier(&mut from, &lives)?,
-            floor: take_floor(&mut from, &lives)?,
-        },
+        9 => Message::CaughtUp { claims: take_frontier(&mut from, &lives)? },
         10 => Message::Credit(from.varint("credit")?),
         11 => Message::AuditOpen {
             frontier: take_frontier(&mut from, &lives)?,
@@ -419,6 +419,7 @@ pub fn decode(frame: &[u8]) -> Result<Message, DecodeError> {
             Message::Exchanged { states: take_states(&mut from, &lives)?, last }
         }
         17 => Message::AuditDone,
+        18 => Message::Floor(take_floor(&mut from, &lives)?),
         _ => return Err(DecodeError("frame: unknown type")),
     };
     from.finish("frame: bytes after its end")?;

@@ -5,7 +5,7 @@
 
 use crate::apply;
 use crate::body::is_bare_tombstone;
-use crate::replica::{Group, Replica};
+use crate::replica::{Group, Replica, is_applied};
 use crate::view::{Record, View};
 
 impl Replica {
@@ -26,9 +26,7 @@ impl Replica {
                 continue;
             }
             for version in record.document.versions() {
-                if self.floor.raise(version.dot) {
-                    group.rows.batch.floor.insert(version.dot);
-                }
+                self.raise_floor(group, None, version.dot);
             }
             apply::remove(&mut group.rows, &mut self.counters, &mut self.fences, &path, Some(record))?;
         }
@@ -39,7 +37,7 @@ impl Replica {
         let document = &record.document;
         let lags = |dot| self.links.values().any(|link| link.lag.contains(dot));
         is_bare_tombstone(document)
-            && document.vv().tops().all(|top| self.frontier.is_dense_to(top))
+            && is_applied(&self.frontier, document.vv())
             && !document.versions().iter().any(|version| lags(version.dot))
     }
 }

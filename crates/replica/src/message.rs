@@ -92,9 +92,10 @@ pub enum Message {
     CaughtUp {
         /// What the receiver now has.
         claims: Frontier,
-        /// The sender's collection floor.
-        floor: Floor,
     },
+    /// The sender's collection floor, as far as it rose since it was last sent: ahead of every push and catch-up that
+    /// may rely on it.
+    Floor(Floor),
     /// The receiver of chunks has committed that many bytes of them.
     Credit(u64),
     /// Opens a digest session.
@@ -146,6 +147,7 @@ impl Message {
             Message::Push(_) => "push",
             Message::Chunk(_) => "chunk",
             Message::CaughtUp { .. } => "caught-up",
+            Message::Floor(_) => "floor",
             Message::Credit(_) => "credit",
             Message::AuditOpen { .. } => "audit-open",
             Message::AuditAccept { .. } => "audit-accept",

@@ -12,7 +12,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use rejoin_causal::{Dot, Epoch, Floor, Frontier, HlcClock, Lost, NodeId};
+use rejoin_causal::{Dot, Epoch, Floor, Frontier, HlcClock, Lost, NodeId, VersionVector};
 
 use crate::apply;
 use crate::batch::Overlay;
@@ -96,6 +96,18 @@ pub(crate) struct Group<'a, V> {
 impl<V> Group<'_, V> {
     pub(crate) fn send(&mut self, link: LinkId, link_state: &mut Link, message: &Message) {
         self.send_frame(link, link_state, Bytes::from(codec::encode(message)));
+    }
+
+    /// Tells a peer how far collection has gone, if that is news.
+    ///
+    /// A document may cover a tombstone that is collected here and still live there. Merging it removes that tombstone
+    /// with nothing in its place, and only the floor keeps the receiver from claiming it as void to a third replica
+    /// that still has what it deleted. So the floor goes ahead of documents, on the same ordered link.
+    pub(crate) fn tell_floor(&mut self, id: LinkId, link: &mut Link) {
+        if !link.untold.is_empty() {
+            let floor = core::mem::take(&mut link.untold);
+            self.send(id, link, &Message::Floor(floor));
+        }
     }
 
     fn send_frame(&mut self, link: LinkId, link_state: &mut Link, frame: Bytes) {
@@ -292,10 +304,6 @@ impl Replica {
         source: Option<LinkId>,
     ) -> Result<(), V::Error> {
         let claims: Vec<Dot> = entry.claims().collect();
-        // A document whose every dot is known changes nothing: most duplicates end here, without a read.
-        if claims.iter().all(|dot| self.frontier.contains(*dot)) {
-            return Ok(());
-        }
         self.merge(group, &entry.path, entry.document, None)?;
         for dot in claims {
             self.applied(group, &entry.path, dot, source);
@@ -321,6 +329,7 @@ impl Replica {
         let fenced = merged.removed.iter().filter(|gone| gone.why == Lost::Fenced).count() as u64;
         let moved = Moved { added: merged.added.len() as u64, removed: merged.removed.len() as u64, fenced };
         let versions_max = self.config.versions_max;
+        let dense = merged.document.is_empty() && is_applied(&self.frontier, merged.document.vv());
         apply::write(
             &mut group.rows,
             &mut self.counters,
@@ -328,6 +337,7 @@ impl Replica {
             path,
             before,
             merged,
+            dense,
             versions_max,
         )?;
         Ok(moved)
@@ -342,7 +352,7 @@ impl Replica {
         }
         let mut documents: BTreeMap<&Path, Document> = BTreeMap::new();
         for path in fresh.keys() {
-            if let Some(record) = group.rows.record(path)? {
+            if let Some(record) = group.rows.record(path)?.filter(|record| !record.document.is_empty()) {
                 documents.insert(path, record.document);
             }
         }
@@ -387,6 +397,7 @@ impl Replica {
             if full {
                 link.lag.union_with(&entries.iter().flat_map(Entry::claims).collect());
             } else {
+                group.tell_floor(*id, link);
                 for frame in frames {
                     group.send_frame(*id, link, frame.clone());
                 }
@@ -437,6 +448,11 @@ impl Replica {
             last_round: self.last_round,
         }
     }
+}
+
+/// Whether everything that a past covers has been applied: nothing older can come in any more.
+pub(crate) fn is_applied(frontier: &Frontier, past: &VersionVector) -> bool {
+    past.tops().all(|top| frontier.is_dense_to(top))
 }
 
 /// How many versions a merge moved.

@@ -2,7 +2,7 @@
 
 use alloc::collections::BTreeSet;
 
-use rejoin_causal::{Epoch, Frontier, NodeId};
+use rejoin_causal::{Epoch, Floor, Frontier, NodeId};
 
 /// The sending half of the conversation: what this replica does for its peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +97,8 @@ pub(crate) struct Link {
     pub(crate) caught_up: bool,
     /// Dots that should have been pushed and were not: `F \ F_peer`, as far as this link is to blame.
     pub(crate) lag: Frontier,
+    /// What rose of the floor since the peer was last told.
+    pub(crate) untold: Floor,
     /// Dots that a running catch-up is to bring the peer.
     pub(crate) serving: u64,
     /// Dots that the peer had and we had not, at the last exchange.
@@ -116,7 +118,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(peer: NodeId, peer_epoch: Epoch, dialed: bool) -> Link {
+    pub(crate) fn new(peer: NodeId, peer_epoch: Epoch, dialed: bool, floor: Floor) -> Link {
         Link {
             peer,
             peer_epoch,
@@ -125,6 +127,7 @@ impl Link {
             due: None,
             caught_up: false,
             lag: Frontier::new(),
+            untold: floor,
             serving: 0,
             behind: 0,
             queued_bytes: 0,

@@ -19,7 +19,7 @@ use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
 
-use rejoin_causal::{Epoch, Floor, Frontier, NodeId};
+use rejoin_causal::{Dot, Epoch, Floor, Frontier, NodeId};
 
 use crate::body::Document;
 use crate::catch_up::chunk_cost;
@@ -41,7 +41,7 @@ impl Replica {
         epoch: Epoch,
         dialed: bool,
     ) {
-        self.links.insert(link, Link::new(peer, epoch, dialed));
+        self.links.insert(link, Link::new(peer, epoch, dialed, self.floor.clone()));
         if dialed {
             self.begin_round(group, link);
         }
@@ -139,7 +139,10 @@ impl Replica {
                 };
                 self.peer_known(id, peer_frontier(&frozen, &nodes, &rows), documents);
             }
-            Message::Push(entries) => {
+            Message::Push(mut entries) => {
+                // A push names every dot that is news in it: most duplicates end here, without a read. A chunk does
+                // not, and the void claims at the end of its catch-up rely on its documents having been merged.
+                entries.retain(|entry| !entry.claims().all(|dot| self.frontier.contains(dot)));
                 self.receive(group, id, entries)?;
             }
             Message::Chunk(entries) => {
@@ -151,14 +154,15 @@ impl Replica {
                     self.say(group, id, &Message::Credit(credit));
                 }
             }
-            Message::CaughtUp { claims, floor } => self.caught_up(group, id, &claims, &floor)?,
+            Message::CaughtUp { claims } => self.caught_up(group, id, &claims)?,
+            Message::Floor(floor) => self.join_floor(group, id, &floor),
             Message::Credit(bytes) => group.effects.push(Effect::Grant(id, bytes)),
             Message::AuditOpen { frontier, floor } => self.audit_opened(group, id, frontier, &floor),
             Message::AuditAccept { frontier, floor } => {
                 match self.links.get_mut(&id).and_then(|link| link.audit.as_mut()) {
                     Some(audit) if audit.opener && audit.senders.is_none() => {
                         audit.senders = Some(frontier);
-                        self.raise_floor(group, &floor);
+                        self.join_floor(group, id, &floor);
                         group.effects.push(Effect::Audit(id, AuditStep::Continue));
                     }
                     // We gave our session up for the peer's; its acceptance crossed with that.
@@ -284,6 +288,7 @@ impl Replica {
     /// Serves a catch-up: all but `known`, from a snapshot taken when this group is committed.
     fn serve<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, known: Frontier) {
         let Some(link) = self.links.get_mut(&id) else { return };
+        group.tell_floor(id, link);
         // The snapshot will hold every dot that lags now; later ones are pushed or lag anew.
         link.lag = Frontier::new();
         link.serving = self.frontier.difference(&known).len();
@@ -417,7 +422,6 @@ impl Replica {
         group: &mut Group<'_, V>,
         id: LinkId,
         claims: &Frontier,
-        floor: &Floor,
     ) -> Result<(), V::Error> {
         for (epoch, set) in claims.epochs(self.node) {
             if epoch > self.epoch {
@@ -446,7 +450,6 @@ impl Replica {
                 }
             }
         }
-        self.raise_floor(group, floor);
         self.update(id, |link| {
             link.caught_up = true;
             link.behind = 0;
@@ -486,8 +489,21 @@ impl Replica {
     }
 
     /// Joins a peer's floor: what it had collected is gone here too, or never comes.
-    fn raise_floor<V>(&mut self, group: &mut Group<'_, V>, floor: &Floor) {
-        group.rows.batch.floor.extend(self.floor.join(floor));
+    fn join_floor<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, floor: &Floor) {
+        for top in floor.rows() {
+            self.raise_floor(group, Some(id), top);
+        }
+    }
+
+    /// Raises the floor to a dot; every peer but the one that said so is told before it gets another document.
+    pub(crate) fn raise_floor<V>(&mut self, group: &mut Group<'_, V>, source: Option<LinkId>, top: Dot) {
+        if !self.floor.raise(top) {
+            return;
+        }
+        group.rows.batch.floor.insert(top);
+        for (_, link) in self.links.iter_mut().filter(|(id, _)| Some(**id) != source) {
+            link.untold.raise(top);
+        }
     }
 
     // Digest sessions
@@ -533,7 +549,7 @@ impl Replica {
             *again = true;
         }
         // At the start: a session may break after it has removed what only this floor explains to others.
-        self.raise_floor(group, floor);
+        self.join_floor(group, id, floor);
         group.effects.push(Effect::Audit(id, AuditStep::Accept));
     }
 

@@ -231,6 +231,25 @@ impl Oracle {
         replaced
     }
 
+    /// Those of `known` that nothing has to vouch for before digests are compared: hidden by a later epoch of their own
+    /// node, which never saw them, or replaced by such writes only. No document that is live carries what they replaced.
+    fn unsupported(&self, path: &Path, known: &BTreeSet<Dot>) -> BTreeSet<Dot> {
+        let all = self.paths.get(path).cloned().unwrap_or_default();
+        let hidden = self.hidden(path, &all);
+        let mut supported: BTreeSet<Dot> = BTreeSet::new();
+        let is_end = |dot: &&Dot| {
+            let replaced = all.iter().any(|by| self.writes[by].observed.contains(*dot));
+            !hidden.contains(*dot) && (!replaced || self.is_tombstone(**dot))
+        };
+        let mut open: Vec<Dot> = all.iter().filter(is_end).copied().collect();
+        while let Some(dot) = open.pop() {
+            if supported.insert(dot) {
+                open.extend(self.writes[&dot].observed.difference(&hidden));
+            }
+        }
+        known.difference(&supported).copied().collect()
+    }
+
     /// Those of `known` that a later epoch of their own node hides.
     fn hidden(&self, path: &Path, known: &BTreeSet<Dot>) -> BTreeSet<Dot> {
         let mut hidden = BTreeSet::new();
@@ -280,7 +299,7 @@ impl Oracle {
         // What a write replaced that was itself replaced by a later epoch is found in a digest session at the latest: the
         // later epoch hides the write without having seen it. And once a delete of the later epoch is collected, it
         // hides nothing any more.
-        let hidden = if settled { BTreeSet::new() } else { self.hidden(path, &known) };
+        let hidden = if settled { BTreeSet::new() } else { self.unsupported(path, &known) };
         let certainly = self.replaced_by(path, known.difference(&hidden).copied(), epochs_bind);
         let bare = live.iter().all(|dot| self.is_tombstone(*dot));
         for dot in &live {

@@ -21,8 +21,6 @@ use crate::world::{Settings, World};
 pub struct Options {
     /// Keep a readable trace.
     pub trace: bool,
-    /// Count zombies that are gone before the end, instead of failing at the first.
-    pub lenient: bool,
     /// A defect to plant.
     pub plant: Option<Plant>,
 }
@@ -102,7 +100,6 @@ fn settings(rng: &mut Rng, options: Options) -> Settings {
         delay_ms: (1, slowest),
         commits_per_scan: 100,
         group_max: *rng.pick(&[1, 3, 12]),
-        strict: !options.lenient,
         plant: options.plant,
         trace: options.trace,
     }

@@ -38,8 +38,6 @@ pub struct Settings {
     pub commits_per_scan: u64,
     /// Inputs in one group, at most.
     pub group_max: u64,
-    /// A value that a known delete replaced fails the run even while it is on its way out; otherwise it is counted.
-    pub strict: bool,
     /// A defect to plant.
     pub plant: Option<Plant>,
     /// Keep a readable trace.
@@ -53,7 +51,6 @@ impl Default for Settings {
             delay_ms: (1, 10),
             commits_per_scan: 50,
             group_max: 8,
-            strict: true,
             plant: None,
             trace: false,
         }

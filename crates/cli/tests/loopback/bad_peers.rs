@@ -180,10 +180,7 @@ fn lost(error: &LinkError) -> String {
 fn a_bad_frame_of_a_proven_peer_closes_that_link_only() {
     let mut story = Story::begin();
     let never_made = Dot { node: id(&story.victim), epoch: epoch(&story.victim), seq: 1_000_000 };
-    let claim = Message::CaughtUp {
-        claims: [never_made].into_iter().collect::<Frontier>(),
-        floor: Default::default(),
-    };
+    let claim = Message::CaughtUp { claims: [never_made].into_iter().collect::<Frontier>() };
     let malformed: [(&str, Vec<u8>, &str); 6] = [
         ("an unknown type", vec![0xee, 1, 2, 3], "a frame of 4 bytes is not understood"),
         ("an empty frame", Vec::new(), "a frame of 0 bytes is not understood"),

@@ -162,7 +162,7 @@ impl World {
         if early && !serving.claimed {
             serving.claimed = true;
             let claims = serving.reader.missing().clone();
-            let claim = Message::CaughtUp { claims, floor: rejoin_causal::Floor::new() };
+            let claim = Message::CaughtUp { claims };
             self.send(node, link, Bytes::from(codec::encode(&claim)), false)?;
             self.after(0, 5, Event::Step { node, life, link, token });
             return Ok(());

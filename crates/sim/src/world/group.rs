@@ -283,14 +283,8 @@ impl World {
             })?;
             touched.extend(path.cloned());
         }
-        let mut zombies = false;
         for path in touched.iter().filter(|_| !this.damaged) {
-            match self.check_path(node, path) {
-                Err(violation) if violation.promise == Promise::NoZombie && !self.settings.strict => {
-                    zombies = true;
-                }
-                checked => checked?,
-            }
+            self.check_path(node, path)?;
         }
         let due = process.since_scan >= self.settings.commits_per_scan;
         if due {
@@ -302,9 +296,6 @@ impl World {
             }
             check::store(&name, &snapshot, &engine, versions_max, &mut self.rng)?;
             self.check_reopened(node)?;
-        }
-        if zombies {
-            self.trace.mark("passing zombie");
         }
         Ok(())
     }
