@@ -326,7 +326,13 @@ impl Replica {
         for version in merged.added.iter().filter_map(|dot| merged.document.version(*dot)) {
             self.clock.observe(version.hlc);
         }
-        let fenced = merged.removed.iter().filter(|gone| gone.why == Lost::Fenced).count() as u64;
+        let mut fenced = 0;
+        for gone in merged.removed.iter().filter(|gone| gone.why == Lost::Fenced) {
+            // It went with nothing in its place, as a collected delete does, and what deleted it may still be unknown
+            // here: nobody may take it for void who has what it replaced.
+            self.raise_floor(group, None, gone.version.dot);
+            fenced += 1;
+        }
         let moved = Moved { added: merged.added.len() as u64, removed: merged.removed.len() as u64, fenced };
         let versions_max = self.config.versions_max;
         let dense = merged.document.is_empty() && is_applied(&self.frontier, merged.document.vv());
@@ -393,11 +399,11 @@ impl Replica {
             };
             let (entries, frames) = &encoded[at];
             let bytes: u64 = frames.iter().map(|frame| frame.len() as u64).sum();
+            group.tell_floor(*id, link);
             let full = link.queued_bytes > 0 && link.queued_bytes + bytes > self.config.push_queue_bytes_max;
             if full {
                 link.lag.union_with(&entries.iter().flat_map(Entry::claims).collect());
             } else {
-                group.tell_floor(*id, link);
                 for frame in frames {
                     group.send_frame(*id, link, frame.clone());
                 }
