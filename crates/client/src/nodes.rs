@@ -64,6 +64,10 @@ pub struct Storage {
     pub history_entries: u64,
     /// Bytes on disk.
     pub bytes: u64,
+    /// The disk is nearly full: only reads and deletes are served.
+    pub disk_full: bool,
+    /// Bytes left on the disk.
+    pub free_bytes: Option<u64>,
 }
 
 /// Competing versions on a node.

@@ -31,7 +31,13 @@ pub(crate) fn ready(api: &Api, request: &Request<Incoming>) -> Result<Response<S
         .hint("Send requests to another node; the log says more.")
         .retry_after(Duration::from_secs(1)));
     }
-    let checks = verbose.then(|| checks.map(|(name, _)| Check { name, ok: true }).into());
+    let checks = verbose.then(|| {
+        // A full disk refuses writes and no reads: the node stays in service, and says so.
+        let disk = api.node.disk_full();
+        let mut shown = Vec::from(checks.map(|(name, _)| Check { name, ok: true, note: None }));
+        shown.push(Check { name: "disk", ok: disk.is_none(), note: disk });
+        shown
+    });
     Ok(answer::shape(StatusCode::OK, &Ready { ready: true, checks }))
 }
 
@@ -52,6 +58,9 @@ struct Ready {
 struct Check {
     name: &'static str,
     ok: bool,
+    /// What is the matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 #[derive(Serialize)]

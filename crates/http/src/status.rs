@@ -34,6 +34,9 @@ pub(crate) async fn answer(api: &Api, request: &Request<Incoming>) -> Result<Res
             tombstones: status.tombstones,
             history_entries: status.history_entries,
             bytes: status.disk_bytes,
+            disk_full: status.disk_full,
+            free_bytes: status.disk_free_bytes,
+            kept_bytes: status.disk_kept_bytes,
         },
         clock: Clock {
             hlc: shown(status.hlc),
@@ -148,6 +151,12 @@ struct Storage {
     tombstones: u64,
     history_entries: u64,
     bytes: u64,
+    /// Only reads and deletes are served.
+    disk_full: bool,
+    /// Left on the disk.
+    free_bytes: Option<u64>,
+    /// Below that, the disk counts as full.
+    kept_bytes: Option<u64>,
 }
 
 #[derive(Serialize)]

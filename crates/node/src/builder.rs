@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Clock, random, wall_ms};
 use crate::config::{
-    Durability, Limits, NAME_BYTES_MAX, QUEUE_JOBS_MAX, SCAN_ITEMS_MAX, SCAN_PAGE_BYTES_MAX,
+    DISK_RESERVE_BYTES, Durability, Limits, NAME_BYTES_MAX, QUEUE_JOBS_MAX, SCAN_ITEMS_MAX,
+    SCAN_PAGE_BYTES_MAX,
 };
 use crate::engine::NodeEngine;
 use crate::entry::hex;
@@ -41,6 +42,7 @@ pub struct Builder {
     cluster: String,
     cluster_secret: Option<String>,
     durability: Durability,
+    disk_reserve: u64,
     config: Config,
 }
 
@@ -57,6 +59,7 @@ impl Builder {
             cluster: "default".to_string(),
             cluster_secret: None,
             durability: Durability::Disk,
+            disk_reserve: DISK_RESERVE_BYTES,
             config: Config::default(),
         }
     }
@@ -131,6 +134,14 @@ impl Builder {
     /// What an answered write survives. Default: [`Durability::Disk`].
     pub fn durability(mut self, durability: Durability) -> Builder {
         self.durability = durability;
+        self
+    }
+
+    /// Free disk space, in bytes, below which writes are refused as [`Error::DiskFull`] and peers are not listened to until
+    /// there is more; reads and deletes go on. Of a small file system it is a tenth at most. The store's own needs, such as
+    /// room to merge tables, come on top. Default: 64 MiB.
+    pub fn disk_reserve(mut self, bytes: u64) -> Builder {
+        self.disk_reserve = bytes;
         self
     }
 
@@ -271,6 +282,8 @@ impl Builder {
             links: Links::new(),
             link_status: Mutex::default(),
             subscriptions: Arc::new(AtomicU64::new(0)),
+            disk_reserve: self.disk_reserve,
+            disk_full: watch::Sender::new(false),
             failed: watch::Sender::new(None),
             stopping: watch::Sender::new(false),
         });

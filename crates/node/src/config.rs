@@ -15,6 +15,13 @@ pub(crate) const QUEUE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Inputs handled and committed together. 512: one sync serves all of them; more would only delay the first.
 pub(crate) const GROUP_INPUTS_MAX: usize = 512;
 
+/// Free space below which nothing is accepted that makes the data grow; at most a tenth of a small file system. 64 MiB:
+/// room for deletes, and for whatever else runs on the machine while its operator makes more.
+pub(crate) const DISK_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Time between two looks at the free space, unless it is near its end: then there is one before every group.
+pub(crate) const DISK_LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
 /// How long an anti-entropy request waits for its links. 30 s: a round over a slow link is a second or two.
 pub(crate) const ROUND_WAIT_MAX: Duration = Duration::from_secs(30);
 

@@ -5,8 +5,8 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use rejoin_store::engine::{
-    Engine, EngineError, FjallEngine, FjallRange, FjallSnapshot, Keyspace, MemoryEngine, MemoryRange,
-    MemorySnapshot, RawBatch, RawSnapshot,
+    DiskSpace, Engine, EngineError, FjallEngine, FjallRange, FjallSnapshot, Keyspace, MemoryEngine,
+    MemoryRange, MemorySnapshot, RawBatch, RawSnapshot,
 };
 
 /// On disk or in memory, chosen at run time by [`crate::Durability`].
@@ -77,6 +77,13 @@ impl Engine for NodeEngine {
         match self {
             NodeEngine::Fjall(engine) => engine.disk_bytes(),
             NodeEngine::Memory(engine) => engine.disk_bytes(),
+        }
+    }
+
+    fn disk_space(&self) -> Option<DiskSpace> {
+        match self {
+            NodeEngine::Fjall(engine) => engine.disk_space(),
+            NodeEngine::Memory(engine) => engine.disk_space(),
         }
     }
 

@@ -119,7 +119,9 @@ impl Error {
                 "restore a backup, or move the data directory away and start empty: peers send what they have"
             }
             Error::Format(_) => "start the version that wrote it, or a newer one",
-            Error::DiskFull(_) => "free some space",
+            Error::DiskFull(_) => {
+                "free some space where the node keeps its data, then retry: it notices by itself; reads and deletes go on"
+            }
             Error::Config(_) => "correct the setting",
             Error::Listen(_) => "choose another address or port, or stop what uses it",
         }

@@ -53,6 +53,7 @@ mod entry;
 mod error;
 mod links;
 mod node;
+mod room;
 mod scan;
 mod serving;
 mod shared;

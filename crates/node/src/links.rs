@@ -23,6 +23,9 @@ use crate::shared::{Job, Shared, lock};
 /// A link that lasted this long was a good one: the next dial starts without delay.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
 
+/// What a peer is told while nothing can be taken from it.
+pub(crate) const DISK_FULL: &str = "the disk of this node is nearly full; it links again when there is room";
+
 /// Where the replica's thread puts what it has for a link.
 #[derive(Clone, Debug)]
 pub(crate) struct Ports {
@@ -209,6 +212,7 @@ async fn keep_dialing(shared: Arc<Shared>, url: PeerUrl, name: String, mut stopp
     loop {
         let attempt = async {
             wait_while_linked(&shared, &name).await;
+            shared.disk_has_room().await;
             let identity = shared.identity();
             let linked = dial(&url, &identity, &shared.link_limits, shared.peer_token.as_ref()).await;
             let link = match linked {
@@ -314,6 +318,10 @@ pub(crate) async fn run_link(shared: Arc<Shared>, link: Link, url: Option<String
     if *shared.stopping.borrow() {
         sender.close("the node is shutting down").await;
         return "the node is shutting down".to_string();
+    }
+    if *shared.disk_full.borrow() {
+        sender.close(DISK_FULL).await;
+        return DISK_FULL.to_string();
     }
     let up = Up {
         peer: peer.clone(),

@@ -174,10 +174,8 @@ impl Node {
 
     /// Does a write with everything that can be said about one.
     pub async fn write(&self, write: Write) -> Result<Written, Error> {
-        match self.shared().ask(|answer| Job::Write(write, answer)).await? {
-            Ok(written) => Ok(*written),
-            Err(refusal) => Err((*refusal).into()),
-        }
+        let written = self.shared().ask(|answer| Job::Write(write, answer)).await??;
+        Ok(*written)
     }
 
     /// What is at a path: `None` when nobody ever wrote it, an entry without a value when it was deleted.

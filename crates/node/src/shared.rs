@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rejoin_causal::Frontier;
 use rejoin_link::{BearerToken, Identity, Limits as LinkLimits};
-use rejoin_replica::{Input, LinkStatus, Policy, Refusal, RoundReport, Status, Write, Written};
-use rejoin_store::{Snapshot, StoreReader};
+use rejoin_replica::{Input, LinkStatus, Policy, RoundReport, Status, Write, Written};
+use rejoin_store::{DiskSpace, Snapshot, StoreReader};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::Error;
@@ -24,7 +24,7 @@ pub(crate) enum Job {
     Input(Input),
     /// A link is up: what happened, and where its frames go.
     LinkUp(Input, Ports),
-    Write(Write, oneshot::Sender<Result<Box<Written>, Box<Refusal>>>),
+    Write(Write, oneshot::Sender<Result<Box<Written>, Error>>),
     AntiEntropy(oneshot::Sender<RoundReport>),
     Status(oneshot::Sender<Box<Status>>),
     /// A reader of this store failed: the disk is not to be trusted.
@@ -60,6 +60,10 @@ pub(crate) struct Shared {
     /// What the replica last said of its links.
     pub(crate) link_status: Mutex<Vec<LinkStatus>>,
     pub(crate) subscriptions: Arc<AtomicU64>,
+    /// Free space that is kept back, in bytes.
+    pub(crate) disk_reserve: u64,
+    /// Set while the disk is nearly full: nothing is accepted from peers then.
+    pub(crate) disk_full: watch::Sender<bool>,
     /// Why the store failed.
     pub(crate) failed: watch::Sender<Option<String>>,
     /// Set once: everything winds down.
@@ -90,6 +94,18 @@ impl Shared {
 
     pub(crate) fn disk_bytes(&self) -> Result<u64, Error> {
         Ok(self.read(|published| published.reader.clone())?.disk_bytes())
+    }
+
+    /// What the disk has left now; `None` without a disk.
+    pub(crate) fn disk_space(&self) -> Result<Option<DiskSpace>, Error> {
+        Ok(self.read(|published| published.reader.clone())?.disk_space())
+    }
+
+    /// Waits until data may grow again.
+    pub(crate) async fn disk_has_room(&self) {
+        let mut full = self.disk_full.subscribe();
+        // An end of the sender is an end of the node: nothing is left to wait for.
+        let _ = full.wait_for(|full| !full).await;
     }
 
     pub(crate) fn identity(&self) -> Arc<Identity> {

@@ -10,7 +10,7 @@ use crate::config::{Durability, Limits};
 use crate::links::DialState;
 use crate::node::Node;
 use crate::shared::{Job, lock};
-use crate::{Error, entry};
+use crate::{Error, entry, room};
 
 /// Who dialed a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +111,12 @@ pub struct NodeStatus {
     pub conflicts: u64,
     /// Bytes on disk.
     pub disk_bytes: u64,
+    /// Writes that grow data are refused and links are closed, because the disk is nearly full.
+    pub disk_full: bool,
+    /// Bytes left on the disk; unknown without a disk.
+    pub disk_free_bytes: Option<u64>,
+    /// Free bytes below which the disk counts as nearly full: the reserve, and what the store itself may need.
+    pub disk_kept_bytes: Option<u64>,
     /// The storage engine.
     pub engine: &'static str,
     /// What an answered write survives.
@@ -143,6 +149,7 @@ impl Node {
         let shared = self.shared();
         let status = shared.ask(Job::Status).await?;
         let info = self.info();
+        let space = shared.disk_space()?;
         let policy = shared.identity().policy;
         let now = shared.clock.now();
         let ago = |steady_ms: u64| Duration::from_millis(now.steady_ms.saturating_sub(steady_ms));
@@ -160,6 +167,9 @@ impl Node {
             history_entries: status.counters.history,
             conflicts: status.counters.conflicts,
             disk_bytes: shared.disk_bytes()?,
+            disk_full: *shared.disk_full.borrow(),
+            disk_free_bytes: space.map(|space| space.free_bytes),
+            disk_kept_bytes: space.map(|space| room::kept_bytes(&space, shared.disk_reserve)),
             engine: info.engine,
             durability: info.durability,
             hlc: status.counters.hlc,
@@ -176,6 +186,13 @@ impl Node {
             subscriptions: shared.live_subscriptions(),
             limits: info.limits,
         })
+    }
+
+    /// Whether the disk is nearly full, so that only reads and deletes are served; in words, how full.
+    pub fn disk_full(&self) -> Option<String> {
+        let shared = self.shared();
+        let space = shared.disk_space().ok()?;
+        shared.disk_full.borrow().then(|| room::words(space.as_ref(), shared.disk_reserve))
     }
 
     /// The peers, linked and dialed. How far ahead and behind they are is as of the last [`Node::status`].

@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rejoin_link::{Identity, NodeKey};
 use rejoin_replica::{
-    Alarm, AuditStep, Effect, Input, LinkId, Refusal, Replica, RequestId, RoundReport, Status, Written,
+    Alarm, AuditStep, Change, Effect, Input, LinkId, Replica, RequestId, RoundReport, Status, Written,
 };
 use rejoin_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::Error;
 use crate::clock::{random, wall_ms};
-use crate::config::GROUP_INPUTS_MAX;
 use crate::engine::NodeEngine;
-use crate::links::{Outgoing, Ports};
+use crate::links::{DISK_FULL, Outgoing, Ports};
+use crate::room::{Room, Watch};
 use crate::serving::ReadCommand;
 use crate::shared::{Job, Shared, lock};
 
@@ -24,7 +24,7 @@ const GOODBYE_MAX: Duration = Duration::from_secs(3);
 
 /// A request that waits for its effect.
 enum Asked {
-    Write(oneshot::Sender<Result<Box<Written>, Box<Refusal>>>),
+    Write(oneshot::Sender<Result<Box<Written>, Error>>),
     AntiEntropy(oneshot::Sender<RoundReport>),
     Status(oneshot::Sender<Box<Status>>),
 }
@@ -40,6 +40,7 @@ pub(crate) struct Writer {
     asked: BTreeMap<RequestId, Asked>,
     ports: BTreeMap<LinkId, Ports>,
     next_request: u64,
+    disk: Watch,
 }
 
 impl Writer {
@@ -52,7 +53,8 @@ impl Writer {
         runtime: tokio::runtime::Handle,
     ) -> Writer {
         let (asked, ports) = (BTreeMap::new(), BTreeMap::new());
-        Writer { replica, store, shared, jobs, committed, runtime, asked, ports, next_request: 1 }
+        let disk = Watch::new(shared.disk_reserve, shared.config.value_bytes_max);
+        Writer { replica, store, shared, jobs, committed, runtime, asked, ports, next_request: 1, disk }
     }
 
     /// Runs until the node closes or the store fails.
@@ -61,21 +63,26 @@ impl Writer {
         let _entered = runtime.enter();
         let mut group = Vec::new();
         let closing = loop {
-            let deadline = self.shared.clock.instant(self.replica.deadline(self.shared.clock.now()));
-            let receive = self.jobs.recv_many(&mut group, GROUP_INPUTS_MAX);
+            let due = self.shared.clock.instant(self.replica.deadline(self.shared.clock.now()));
+            let look = self.disk.again_in().map(|pause| Instant::now() + pause);
+            let deadline = look.map_or(due, |look| look.min(due));
+            let receive = self.jobs.recv_many(&mut group, self.disk.inputs_max());
             let received = runtime.block_on(tokio::time::timeout_at(deadline.into(), receive));
             match received {
                 Ok(0) => break None,
                 // A queue that is never empty must not keep the timers from firing.
-                Ok(_) if std::time::Instant::now() >= deadline => group.push(Job::Input(Input::Tick)),
-                Ok(_) => {}
-                Err(_) => group.push(Job::Input(Input::Tick)),
+                Ok(_) | Err(_) if Instant::now() >= due => group.push(Job::Input(Input::Tick)),
+                Ok(_) | Err(_) => {}
             }
             match self.group(std::mem::take(&mut group)) {
                 Ok(None) => {}
                 Ok(Some(answer)) => break Some(answer),
                 Err(error) => {
-                    self.shared.fail(error.to_string());
+                    self.shared.fail(match error {
+                        // Whoever tells of it says that the store has failed.
+                        Error::Storage(reason) => reason,
+                        error => error.to_string(),
+                    });
                     break None;
                 }
             }
@@ -87,8 +94,19 @@ impl Writer {
     fn group(&mut self, jobs: Vec<Job>) -> Result<Option<oneshot::Sender<Result<(), Error>>>, Error> {
         let mut inputs = Vec::with_capacity(jobs.len());
         let mut closing = None;
+        self.look_at_disk(&mut inputs);
         for job in jobs {
             match job {
+                Job::Write(write, answer) if !self.has_room_for(&write.change) => {
+                    // Whoever asked may have gone away meanwhile.
+                    let _ = answer.send(Err(Error::DiskFull(format!(
+                        "the disk is nearly full: {}",
+                        self.disk.words()
+                    ))));
+                }
+                Job::LinkUp(_, ports) if self.disk.room != Room::Plenty => {
+                    ports.close(DISK_FULL.to_owned());
+                }
                 Job::Input(input) => {
                     if let Input::LinkDown(link) = &input {
                         self.ports.remove(link);
@@ -119,6 +137,38 @@ impl Writer {
         }
         self.handle(inputs)?;
         Ok(closing)
+    }
+
+    /// Looks at the room on the disk. When it gets short, nothing more is taken from peers: what they have sent and was not
+    /// handled is not acknowledged, and comes again by catch-up.
+    fn look_at_disk(&mut self, inputs: &mut Vec<Input>) {
+        let had_plenty = self.disk.room == Room::Plenty;
+        let store = &self.store;
+        self.disk.look(|| store.disk_space());
+        match (had_plenty, self.disk.room == Room::Plenty) {
+            (true, false) => {
+                let space = self.disk.words();
+                tracing::warn!(%space, "the disk is nearly full: refusing writes that grow data and closing links");
+                self.shared.disk_full.send_replace(true);
+                for (link, ports) in std::mem::take(&mut self.ports) {
+                    ports.close(DISK_FULL.to_owned());
+                    inputs.push(Input::LinkDown(link));
+                }
+            }
+            (false, true) => {
+                tracing::info!(space = %self.disk.words(), "the disk has room again");
+                self.shared.disk_full.send_replace(false);
+            }
+            _ => {}
+        }
+    }
+
+    fn has_room_for(&self, change: &Change) -> bool {
+        match self.disk.room {
+            Room::Plenty => true,
+            Room::Short => matches!(change, Change::Delete),
+            Room::Gone => false,
+        }
     }
 
     fn ask(&mut self, asked: Asked) -> RequestId {
@@ -161,7 +211,7 @@ impl Writer {
             // Whoever asked may have gone away meanwhile.
             Effect::Reply(request, answer) => {
                 if let Some(Asked::Write(waiting)) = self.asked.remove(&request) {
-                    let _ = waiting.send(answer);
+                    let _ = waiting.send(answer.map_err(|refusal| Error::from(*refusal)));
                 }
             }
             Effect::RoundDone(request, report) => {

@@ -11,7 +11,7 @@ mod schema;
 mod snapshot;
 mod store;
 
-pub use engine::{Engine, EngineError, FjallEngine, FjallOptions, MemoryEngine};
+pub use engine::{DiskSpace, Engine, EngineError, FjallEngine, FjallOptions, MemoryEngine};
 pub use error::StoreError;
 pub use snapshot::Snapshot;
 pub use store::{Store, StoreReader, SyncPolicy};

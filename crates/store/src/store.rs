@@ -6,7 +6,7 @@ use rejoin_causal::codec::{LifeIndex, LifeTable, put_interval_set};
 use rejoin_causal::{Epoch, NodeId};
 use rejoin_replica::{Batch, Commit};
 
-use crate::engine::{Engine, Keyspace, RawBatch, RawSnapshot};
+use crate::engine::{DiskSpace, Engine, Keyspace, RawBatch, RawSnapshot};
 use crate::error::StoreError;
 use crate::schema;
 use crate::snapshot::Snapshot;
@@ -56,6 +56,11 @@ impl<E: Engine> StoreReader<E> {
     pub fn disk_bytes(&self) -> u64 {
         self.engine.disk_bytes()
     }
+
+    /// What the disk has left; `None` where there is no disk, or the system does not say.
+    pub fn disk_space(&self) -> Option<DiskSpace> {
+        self.engine.disk_space()
+    }
 }
 
 impl<E: Engine> Store<E> {
@@ -97,6 +102,11 @@ impl<E: Engine> Store<E> {
     /// The state after the last commit.
     pub fn snapshot(&self) -> Snapshot<E::Snapshot> {
         self.reader().snapshot()
+    }
+
+    /// What the disk has left; `None` where there is no disk, or the system does not say.
+    pub fn disk_space(&self) -> Option<DiskSpace> {
+        self.engine.disk_space()
     }
 
     /// Mints the epoch of this start and makes it durable, whatever the sync policy: before any write of it.

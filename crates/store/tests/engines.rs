@@ -670,6 +670,26 @@ fn a_truncated_file_is_an_error_or_an_earlier_state() {
 }
 
 #[test]
+fn a_last_batch_with_a_hole_is_a_commit_that_had_not_returned() {
+    let original = damageable();
+    let is_journal = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "jnl");
+    let journal = files(original.path()).into_iter().rfind(is_journal).unwrap();
+    // Both ends of the batch reached the disk, and a page between them did not.
+    let last = IN_TABLES + IN_JOURNAL - 1;
+    let hole = |bytes: &mut Vec<u8>, number: u64| {
+        let value = numbered_value(number);
+        let at = bytes.windows(value.len()).rposition(|window| window == value).unwrap();
+        bytes[at + 10..at + value.len() - 10].fill(0);
+    };
+    let directory = damaged(original.path(), &journal, |bytes| hole(bytes, last));
+    assert_eq!(examine(directory.path(), "a hole in the last batch"), Found::Torn(last - 1));
+    assert_eq!(open(directory.path()).torn_bytes(), 0, "it was cut off");
+    // A batch with others behind it had been synced.
+    let directory = damaged(original.path(), &journal, |bytes| hole(bytes, last - 1));
+    assert_eq!(examine(directory.path(), "a hole in the last batch but one"), Found::Corrupt);
+}
+
+#[test]
 fn a_missing_file_is_an_error_and_nothing_is_deleted() {
     let original = damageable();
     let everything = files(original.path());

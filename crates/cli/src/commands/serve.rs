@@ -207,6 +207,7 @@ fn opening(settings: &Settings, error: rejoin::Error) -> Failure {
             )
         }
         rejoin::Error::Storage(_) => format!("Check that {place} can be read and written by this user."),
+        rejoin::Error::DiskFull(_) => format!("Free some space where {place} is, then start again."),
         rejoin::Error::BadPeer(_) => format!("Correct `peers` ({}).", settings.peers.origin),
         rejoin::Error::Config(_) => "`rejoin config print` shows where each setting comes from.".to_owned(),
         _ => return error.into(),

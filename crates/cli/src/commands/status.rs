@@ -45,7 +45,16 @@ fn show(url: &str, status: &NodeStatus) -> Ended {
             storage.entries, storage.tombstones, storage.history_entries
         ),
     )?;
-    row("storage", format!("{} ({}{durability})", output::bytes(storage.bytes), storage.engine))?;
+    let full = match (storage.disk_full, storage.free_bytes) {
+        (true, Some(free)) => {
+            format!(
+                "  {}",
+                style.red(format_args!("disk nearly full: {} left, writes are refused", output::bytes(free)))
+            )
+        }
+        _ => String::new(),
+    };
+    row("storage", format!("{} ({}{durability}){full}", output::bytes(storage.bytes), storage.engine))?;
     row("conflicts", format!("{} open", status.conflicts.open))?;
     row("digest", status.convergence.digest.clone())?;
     row("peers", status.peers.len().to_string())?;

@@ -22,7 +22,9 @@ use fjall::{AbstractTree, Database, KeyspaceCreateOptions, PersistMode, Readable
 
 use super::error::Cause;
 use super::lock::LockFile;
-use super::{Engine, EngineError, Keyspace, RawBatch, RawSnapshot, is_empty_range, journal, layout};
+use super::{
+    DiskSpace, Engine, EngineError, Keyspace, RawBatch, RawSnapshot, is_empty_range, journal, layout, space,
+};
 
 /// Size of one write buffer: one of them in every keyspace is filling. 8 MiB instead of fjall's 64 keeps seven of them
 /// within a small machine and leaves little to replay; it costs some 15 % of write throughput.
@@ -45,6 +47,16 @@ const OPEN_FILES_MAX: usize = 256;
 /// Sealed write buffers per keyspace at which commits wait. fjall waits at 4, in a loop that does not end when the
 /// worker it waits for has died; staying below keeps out of it.
 const SEALED_MEMTABLES_MAX: usize = 3;
+
+/// The most that one merge of tables writes, as fjall chooses them: a level of 4 tables of 64 MiB into the next, or one
+/// table and the ten it overlaps below.
+const MERGE_BYTES_MAX: u64 = 12 * (64 << 20);
+
+/// Tables of the first level from which on a merge is near: fjall merges 4, and one may be on its way.
+const FRESH_TABLES_NEAR_MERGE: usize = 3;
+
+/// Size of a lower level from which on a merge out of it is near: fjall merges at 256 MiB.
+const DEEP_LEVEL_BYTES: u64 = 192 << 20;
 
 /// Pause between looks at a flush in progress.
 const FLUSH_POLL: Duration = Duration::from_millis(2);
@@ -96,6 +108,8 @@ pub struct FjallEngine {
     /// Invariant: taken while no batch is being applied.
     latest: Mutex<fjall::Snapshot>,
     torn_bytes: u64,
+    /// Size of a full write buffer.
+    memtable_bytes: u64,
 }
 
 /// What a reader needs, and what keeps the directory ours while there are readers.
@@ -116,13 +130,17 @@ impl FjallEngine {
         const OPERATION: &str = "open the store";
         let failed = |error| EngineError::io(OPERATION, error);
 
-        fs::create_dir_all(directory).map_err(failed)?;
+        make_directory(directory).map_err(failed)?;
         let lock = LockFile::acquire(directory)?;
         let store = directory.join(STORE_FOLDER);
         if !store.try_exists().map_err(failed)? {
             create(directory, options)?;
         }
-        let torn_bytes = journal::check(&layout::check(&store)?)?;
+        let torn = journal::check(&layout::check(&store)?)?;
+        if let Some(torn) = &torn {
+            torn.cut()?;
+        }
+        let torn_bytes = torn.map_or(0, |torn| torn.bytes);
         // fjall wants its own lock file to exist, but says nothing in it: a backup may well have left it out.
         fs::OpenOptions::new().append(true).create(true).open(store.join("lock")).map_err(failed)?;
 
@@ -135,7 +153,9 @@ impl FjallEngine {
         let keyspaces = open_keyspaces(OPERATION, &database, options)?;
         let files = Arc::new(Files { keyspaces, directory: directory.to_owned(), _lock: lock });
         let latest = Mutex::new(database.snapshot());
-        Ok(Self { database, files, poison: OnceLock::new(), writer: Mutex::new(()), latest, torn_bytes })
+        let (poison, writer) = (OnceLock::new(), Mutex::new(()));
+        let memtable_bytes = options.memtable_bytes;
+        Ok(Self { database, files, poison, writer, latest, torn_bytes, memtable_bytes })
     }
 
     /// Bytes of a commit that had not returned when the previous process died, dropped at open.
@@ -183,7 +203,7 @@ impl FjallEngine {
             Err(full @ EngineError::DiskFull { .. }) => full,
             _ => EngineError::Poisoned {
                 operation,
-                first_failure: "a flush or a compaction in the background; the log names it".to_owned(),
+                first_failure: "a flush or a merge of tables in the background".to_owned(),
             },
         }
     }
@@ -211,6 +231,15 @@ impl FjallEngine {
         self.files.keyspaces.iter().all(|keyspace| {
             keyspace.tree.sealed_memtable_count() == 0 && keyspace.tree.active_memtable().is_empty()
         })
+    }
+
+    /// Bytes that wait to be written out as tables.
+    fn buffered_bytes(&self) -> u64 {
+        let buffered = |keyspace: &fjall::Keyspace| {
+            let sealed = keyspace.tree.sealed_memtable_count() as u64 * self.memtable_bytes;
+            sealed + keyspace.tree.active_memtable().size()
+        };
+        self.files.keyspaces.iter().map(buffered).sum()
     }
 
     /// Writes all buffers out as tables, so that the next open finds nothing to replay.
@@ -268,10 +297,20 @@ impl Engine for FjallEngine {
         disk_bytes(&self.files.directory.join(STORE_FOLDER))
     }
 
+    fn disk_space(&self) -> Option<DiskSpace> {
+        let (free_bytes, total_bytes) = space::measure(&self.files.directory)?;
+        // Merges are done by one worker, so one at a time.
+        let merge_bytes = self.files.keyspaces.iter().map(merge_bytes).max().unwrap_or(0);
+        Some(DiskSpace { free_bytes, total_bytes, buffered_bytes: self.buffered_bytes(), merge_bytes })
+    }
+
     fn close(self) -> Result<(), EngineError> {
         const OPERATION: &str = "close the store";
         self.sync()?;
-        self.flush(OPERATION)?;
+        // On a disk without room for the tables, everything stays in the journal, where the next open finds it.
+        if self.disk_space().is_none_or(|space| space.free_bytes > space.owed_bytes()) {
+            self.flush(OPERATION)?;
+        }
         let is_flushed = self.is_flushed();
         let Self { database, files, latest, .. } = self;
         drop(latest);
@@ -279,6 +318,26 @@ impl Engine for FjallEngine {
         drop(database);
         if is_flushed { empty_journal(OPERATION, &files.directory.join(STORE_FOLDER)) } else { Ok(()) }
     }
+}
+
+/// The most that the next merge of tables in a keyspace may write, as far as one is near: it writes no more than it reads.
+fn merge_bytes(keyspace: &fjall::Keyspace) -> u64 {
+    let version = keyspace.tree.current_version();
+    let fresh = version.l0();
+    let mut below = version.iter_levels().skip(1);
+    // The last level is merged into, never from.
+    let deep = below
+        .by_ref()
+        .take(version.level_count().saturating_sub(2))
+        .any(|level| level.size() > DEEP_LEVEL_BYTES);
+    if deep {
+        return MERGE_BYTES_MAX;
+    }
+    if fresh.table_count() < FRESH_TABLES_NEAR_MERGE {
+        return 0;
+    }
+    let into = version.iter_levels().skip(1).map(|level| level.size()).find(|bytes| *bytes > 0);
+    (fresh.size() + into.unwrap_or(0)).min(MERGE_BYTES_MAX)
 }
 
 /// Empties the active journal of a store whose tables hold everything.
@@ -307,6 +366,8 @@ fn create(directory: &Path, options: FjallOptions) -> Result<(), EngineError> {
     open_keyspaces(OPERATION, &database, options)?;
     database.persist(PersistMode::SyncAll).map_err(|error| sort(OPERATION, error))?;
     drop(database);
+    // fjall does not sync the directory in which it has made its keyspaces.
+    sync_tree(&staging).map_err(failed)?;
     fs::rename(&staging, directory.join(STORE_FOLDER)).map_err(failed)?;
     sync_directory(directory).map_err(failed)
 }
@@ -364,13 +425,15 @@ fn keyspace_options(keyspace: Keyspace, options: FjallOptions) -> KeyspaceCreate
 /// Sorts an error of the library. What it found in files rather than heard from the system is damage.
 fn sort(operation: &'static str, error: fjall::Error) -> EngineError {
     use fjall::{Error, LsmError};
+    // What the system said, without what the library says about it.
+    let error = match error {
+        Error::Storage(LsmError::Io(io)) | Error::Io(io) if !is_damage(io.kind()) => {
+            return EngineError::io(operation, io);
+        }
+        error => error,
+    };
     let detail = match &error {
-        Error::Storage(LsmError::Io(io)) | Error::Io(io) if is_damage(io.kind()) => {
-            "a file is missing, too short, or points nowhere"
-        }
-        Error::Storage(LsmError::Io(_)) | Error::Io(_) => {
-            return EngineError::sort(operation, Cause::from(error));
-        }
+        Error::Storage(LsmError::Io(_)) | Error::Io(_) => "a file is missing, too short, or points nowhere",
         Error::Locked | Error::Poisoned | Error::KeyspaceDeleted => {
             return EngineError::sort(operation, Cause::from(error));
         }
@@ -482,6 +545,32 @@ fn allocated_bytes(metadata: &fs::Metadata) -> u64 {
 #[cfg(not(unix))]
 fn allocated_bytes(metadata: &fs::Metadata) -> u64 {
     metadata.len()
+}
+
+/// Makes a directory and what is missing above it, each of which survives a power cut.
+fn make_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let above = directory.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_directory(above)?;
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => sync_directory(above),
+    }
+}
+
+/// Makes every file and directory below survive a power cut.
+fn sync_tree(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_tree(&entry.path())?;
+        } else {
+            fs::OpenOptions::new().append(true).open(entry.path())?.sync_all()?;
+        }
+    }
+    sync_directory(directory)
 }
 
 /// Makes a rename within `directory` survive a power cut.

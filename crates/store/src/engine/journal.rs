@@ -1,9 +1,10 @@
-//! Telling a torn journal from a damaged one, before fjall opens it.
+//! Telling a torn journal from a damaged one, before fjall opens it, and cutting the torn end off.
 //!
 //! fjall replays its journal up to the first record it cannot read and truncates the file there. That is right for the
 //! remains of a commit the process died in, and silent loss when the record lies in the middle and whole commits follow
-//! it. This module reads the structure of a journal (fjall format 3) and never changes it. Checksums of records are
-//! left to fjall, which reports them as errors.
+//! it. A last batch that has both its ends, but not all of what lies between, is an error to it, though a power cut leaves
+//! just that behind: the pages of a commit reach the disk in any order. This module reads the structure of a journal (fjall
+//! format 3) and the checksum of its last batch; checksums of earlier ones are left to fjall, which reports them as errors.
 //!
 //! A journal is a row of batches, then zeros or nothing:
 //!
@@ -16,6 +17,8 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::EngineError;
 
@@ -33,17 +36,42 @@ const END_BYTES_BEFORE_MAGIC: usize = 9;
 /// Bytes read ahead. Values are skipped within the buffer where they fit.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Checks journals, oldest first, and answers with the number of bytes of the last one that hold an unfinished batch
-/// fjall will drop.
-pub(super) fn check(journals: &[PathBuf]) -> Result<u64, EngineError> {
+/// Bytes of a batch before and behind its entries.
+const START_BYTES: u64 = 13;
+const END_BYTES: u64 = 13;
+
+/// The end of the last journal that holds no whole batch: remains of a commit that had not returned.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TornEnd {
+    journal: PathBuf,
+    at: u64,
+    /// Its length, less the zeros at its end.
+    pub(super) bytes: u64,
+}
+
+impl TornEnd {
+    /// Cuts it off: fjall takes some of these for damage.
+    pub(super) fn cut(&self) -> Result<(), EngineError> {
+        let cut = File::options().write(true).open(&self.journal).and_then(|file| {
+            file.set_len(self.at)?;
+            file.sync_all()
+        });
+        cut.map_err(|error| EngineError::io(OPERATION, error))
+    }
+}
+
+/// Checks journals, oldest first, and answers with the torn end of the last one, if there is any.
+pub(super) fn check(journals: &[PathBuf]) -> Result<Option<TornEnd>, EngineError> {
     let mut seqno = None;
-    let mut torn_bytes = 0;
+    let mut torn = None;
     for (index, path) in journals.iter().enumerate() {
         let found = examine(path, &mut seqno).map_err(|error| EngineError::io(OPERATION, error))?;
         let is_active = index + 1 == journals.len();
         match found {
             Journal::Whole => {}
-            Journal::Torn { bytes } if is_active => torn_bytes = bytes,
+            Journal::Torn { at, bytes } if is_active => {
+                torn = Some(TornEnd { journal: path.clone(), at, bytes });
+            }
             // A sealed journal was synced as a whole before its successor was created.
             Journal::Torn { .. } => {
                 return Err(EngineError::corrupt(
@@ -59,7 +87,7 @@ pub(super) fn check(journals: &[PathBuf]) -> Result<u64, EngineError> {
             }
         }
     }
-    Ok(torn_bytes)
+    Ok(torn)
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -67,7 +95,7 @@ enum Journal {
     /// Batches, then zeros or the end of the file.
     Whole,
     /// Batches, then a piece that is no batch, and no batch after that.
-    Torn { bytes: u64 },
+    Torn { at: u64, bytes: u64 },
     /// A piece that is no batch, or is out of order, with whole batches behind it.
     Damaged { at: u64 },
 }
@@ -77,6 +105,7 @@ fn examine(path: &Path, seqno: &mut Option<u64>) -> io::Result<Journal> {
     let file = File::open(path)?;
     let file_bytes = file.metadata()?.len();
     let mut reader = Reader { file: BufReader::with_capacity(BUFFER_BYTES, file), at: 0, file_bytes };
+    let mut last = None;
     loop {
         let start = reader.at;
         match reader.batch()? {
@@ -84,16 +113,45 @@ fn examine(path: &Path, seqno: &mut Option<u64>) -> io::Result<Journal> {
             Some(next) if seqno.is_some_and(|last| next <= last) => {
                 return Ok(Journal::Damaged { at: start });
             }
-            Some(next) => *seqno = Some(next),
-            None => return judge_rest(reader.file.into_inner(), start),
+            Some(next) => {
+                *seqno = Some(next);
+                last = Some(start);
+            }
+            None => {
+                let mut file = reader.file.into_inner();
+                let rest = judge_rest(&mut file, start)?;
+                let behind = match &rest {
+                    Journal::Whole => 0,
+                    Journal::Torn { bytes, .. } => *bytes,
+                    Journal::Damaged { .. } => return Ok(rest),
+                };
+                return match last {
+                    Some(last) if !is_intact(&mut file, last, start)? => {
+                        Ok(Journal::Torn { at: last, bytes: start - last + behind })
+                    }
+                    _ => Ok(rest),
+                };
+            }
         }
     }
 }
 
+/// Whether the entries of the batch between two positions match its checksum.
+fn is_intact(file: &mut File, start: u64, end: u64) -> io::Result<bool> {
+    file.seek(SeekFrom::Start(start + START_BYTES))?;
+    let entries_bytes = (end - start).saturating_sub(START_BYTES + END_BYTES);
+    let mut entries = Vec::new();
+    file.take(entries_bytes).read_to_end(&mut entries)?;
+    let mut tag_and_checksum = [0; END_BYTES_BEFORE_MAGIC];
+    file.read_exact(&mut tag_and_checksum)?;
+    let [_tag, checksum @ ..] = tag_and_checksum;
+    Ok(xxh3_64(&entries) == u64::from_le_bytes(checksum))
+}
+
 /// Sorts what follows the last readable batch.
-fn judge_rest(mut file: File, start: u64) -> io::Result<Journal> {
+fn judge_rest(file: &mut File, start: u64) -> io::Result<Journal> {
     // The usual rest is up to 64 MiB of zeros that fjall allocated ahead: look without keeping it.
-    if is_zero(&mut file, start)? {
+    if is_zero(file, start)? {
         return Ok(Journal::Whole);
     }
     file.seek(SeekFrom::Start(start))?;
@@ -109,7 +167,7 @@ fn judge_rest(mut file: File, start: u64) -> io::Result<Journal> {
             && rest.get(at + MAGIC.len()..).is_some_and(starts_with_batch)
     });
     let bytes = rest.len() as u64;
-    Ok(if is_damaged { Journal::Damaged { at: start } } else { Journal::Torn { bytes } })
+    Ok(if is_damaged { Journal::Damaged { at: start } } else { Journal::Torn { at: start, bytes } })
 }
 
 fn is_zero(file: &mut File, start: u64) -> io::Result<bool> {

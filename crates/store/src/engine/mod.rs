@@ -14,6 +14,7 @@ mod journal;
 mod layout;
 mod lock;
 mod memory;
+mod space;
 
 use std::fmt;
 use std::ops::Bound;
@@ -24,6 +25,7 @@ pub use batch::{KEY_BYTES_MAX, RawBatch, RefusedBatch, VALUE_BYTES_MAX};
 pub use error::EngineError;
 pub use fjall::{FjallEngine, FjallOptions, FjallRange, FjallSnapshot};
 pub use memory::{MemoryEngine, MemoryRange, MemorySnapshot};
+pub use space::DiskSpace;
 
 /// An ordered store of raw bytes with atomic batches and snapshots.
 ///
@@ -52,6 +54,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Bytes the store occupies: for metrics, not for accounting.
     fn disk_bytes(&self) -> u64;
+
+    /// What the disk below has left; `None` where there is no disk, or the system does not say.
+    fn disk_space(&self) -> Option<DiskSpace> {
+        None
+    }
 
     /// Syncs and arranges the store so that the next open is fast. Dropping the engine instead loses nothing that was
     /// committed; the next open takes longer.
