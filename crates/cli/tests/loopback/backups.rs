@@ -1,10 +1,13 @@
 //! A data directory that goes back in time: nothing that any node still has is lost, and no deleted value comes back.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Launch, Oracle, Proxy, Server, agree, alone, eventually, linked};
+use crate::harness::{Launch, Oracle, OverWhenDropped, Proxy, Server, agree, alone, eventually, linked};
 
 const HEALED_MAX: Duration = Duration::from_secs(40);
 
@@ -168,14 +171,15 @@ fn a_backup_taken_under_load_is_refused_or_made_whole() {
     let mut story = Story::begin();
     for attempt in 0..4 {
         let mut client = story.node.client();
-        let written = std::sync::Mutex::new(Oracle::default());
-        let stop = std::sync::atomic::AtomicBool::new(false);
+        let written = Mutex::new(Oracle::default());
+        let stop = AtomicBool::new(false);
         let mut backup = None;
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
+            let _over = OverWhenDropped(&stop);
             let (written, stop) = (&written, &stop);
             scope.spawn(move || {
                 let mut number = 0;
-                while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                while !stop.load(Ordering::SeqCst) {
                     let (path, value) = (format!("load/{attempt}/{number}"), text("under load").to_string());
                     client.put(&path, &value).unwrap();
                     written.lock().unwrap().put(&path, &value);
@@ -191,7 +195,6 @@ fn a_backup_taken_under_load_is_refused_or_made_whole() {
             writes(50);
             backup = Some(story.node.copy_data());
             writes(100);
-            stop.store(true, std::sync::atomic::Ordering::SeqCst);
         });
         story.oracle.join(written.into_inner().unwrap());
         story.in_step();

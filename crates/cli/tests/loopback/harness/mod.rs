@@ -12,4 +12,4 @@ pub(crate) use http::Client;
 pub(crate) use oracle::Oracle;
 pub(crate) use proxy::{Proxy, Traffic};
 pub(crate) use server::{Item, Launch, Server, free_port, read_files, rejoin, run};
-pub(crate) use wait::{alone, eventually, ms};
+pub(crate) use wait::{OverWhenDropped, alone, eventually, ms};

@@ -1,5 +1,6 @@
 //! Waiting for conditions.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,4 +32,15 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
 /// Milliseconds since then, for printing.
 pub(crate) fn ms(since: Instant) -> u128 {
     since.elapsed().as_millis()
+}
+
+/// Says that something is over when it is dropped, also by a panic: threads that go on until then always end, and a test
+/// that fails beside them fails instead of waiting for them.
+#[derive(Debug)]
+pub(crate) struct OverWhenDropped<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for OverWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
