@@ -1,0 +1,117 @@
+//! Counting everything in a store again: what is kept twice must agree.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rejoin_causal::{Dot, Hlc};
+use rejoin_replica::body::is_bare_tombstone;
+use rejoin_replica::digest::{fingerprint, range_digest};
+use rejoin_replica::path::Path;
+use rejoin_replica::{Counters, Replica, Summary, View};
+use rejoin_store::engine::{Keyspace, MemorySnapshot, RawSnapshot as _};
+use rejoin_store::{Engine as _, MemoryEngine, Snapshot};
+
+/// Compares the rows of a store with each other, and with what the replica holds in memory.
+pub(super) fn recount(
+    replica: &Replica,
+    snapshot: &Snapshot<MemorySnapshot>,
+    engine: &MemoryEngine,
+    versions_max: u32,
+) {
+    let documents: Vec<_> = snapshot.documents(&[], None).collect::<Result<_, _>>().expect("documents");
+    let frontier = snapshot.frontier().expect("the frontier");
+    let counters = snapshot.counters().expect("the counters");
+    assert_eq!(replica.frontier(), &frontier, "the frontier in memory");
+    assert_eq!(replica.counters(), &counters, "the counters in memory");
+    assert_eq!(replica.floor(), &snapshot.floor().expect("the floor"), "the floor in memory");
+
+    let mut expected = Counters {
+        sequence: counters.sequence,
+        sequence_floor: counters.sequence_floor,
+        hlc: counters.hlc,
+        ..Counters::default()
+    };
+    let mut live: BTreeMap<Dot, Path> = BTreeMap::new();
+    let mut feed: BTreeMap<u64, Path> = BTreeMap::new();
+    let mut graves: BTreeSet<(Hlc, Path)> = BTreeSet::new();
+    let mut summaries: Vec<(Vec<u8>, Summary)> = Vec::new();
+    for (path, record) in &documents {
+        let document = &record.document;
+        assert!(document.vv().tops().next().is_some(), "{path} has no past");
+        for version in document.versions() {
+            assert!(frontier.contains(version.dot), "{path}: {} is live and not applied", version.dot);
+            assert!(document.vv().covers(version.dot), "{path}: {} is not covered", version.dot);
+            assert!(version.hlc <= counters.hlc, "{path}: the clock is behind {}", version.dot);
+            let elsewhere = live.insert(version.dot, path.clone());
+            assert!(elsewhere.is_none(), "{} is live at {path} and {elsewhere:?}", version.dot);
+        }
+        let history: Vec<_> = snapshot.history(path).collect::<Result<_, _>>().expect("history");
+        assert_eq!(history.len(), record.history as usize, "{path}: history rows");
+        assert!(record.history <= versions_max, "{path}: more history than allowed");
+        for row in &history {
+            assert!(document.version(row.version.dot).is_none(), "{path}: a live version in history");
+        }
+        expected.records += 1;
+        expected.conflicts += u64::from(document.versions().len() > 1);
+        expected.history += u64::from(record.history);
+        if is_bare_tombstone(document) {
+            expected.tombstones += 1;
+            let newest = document.versions().iter().map(|version| version.hlc).max().unwrap_or_default();
+            graves.insert((newest, path.clone()));
+        }
+        let twice = feed.insert(record.sequence, path.clone());
+        assert!(twice.is_none(), "{path} and {twice:?} have one place in the feed");
+        assert!(
+            (1..=counters.sequence).contains(&record.sequence),
+            "{path}: place {} in the feed",
+            record.sequence
+        );
+        let summary = fingerprint(path, document);
+        expected.values += summary;
+        summaries.push((path.key(), summary));
+    }
+    assert!(counters.sequence_floor <= counters.sequence);
+    assert_eq!(counters, expected, "counters and recount");
+
+    let raw = engine.snapshot();
+    let rows = |keyspace| raw.range(keyspace, std::ops::Bound::Unbounded, std::ops::Bound::Unbounded).count();
+    assert_eq!(rows(Keyspace::Log), live.len(), "log rows");
+    for (dot, path) in &live {
+        let row = snapshot.log(dot.node, dot.epoch, dot.seq, dot.seq, 1).expect("a log row");
+        assert_eq!(row, [(dot.seq, path.clone())], "the log row of {dot}");
+    }
+    let found: BTreeMap<u64, Path> = snapshot.feed(0).collect::<Result<_, _>>().expect("the feed");
+    assert_eq!(found, feed, "feed");
+    assert_eq!(rows(Keyspace::History) as u64, expected.history, "history rows");
+    assert_eq!(rows(Keyspace::Tombstones), graves.len(), "tombstone rows");
+    let found = snapshot.tombstones(Hlc(u64::MAX), None, usize::MAX).expect("tombstones");
+    // A stamp that is the greatest of all is above every range.
+    assert!(found.iter().all(|grave| graves.contains(grave)), "tombstones {found:?}, expected {graves:?}");
+    digests(snapshot, &summaries, counters.values);
+}
+
+/// The fences of each level sum up to the whole, and each to its run.
+fn digests(snapshot: &Snapshot<MemorySnapshot>, summaries: &[(Vec<u8>, Summary)], values: Summary) {
+    let count = |lower: &[u8], upper: Option<&[u8]>| {
+        let inside = |key: &[u8]| key >= lower && upper.is_none_or(|upper| key < upper);
+        let mut total = Summary::default();
+        summaries.iter().filter(|(key, _)| inside(key)).for_each(|(_, summary)| total += *summary);
+        total
+    };
+    for level in 1..=3 {
+        let fences = snapshot.fences(level, &[], None, usize::MAX).expect("fences");
+        let mut total = Summary::default();
+        for (at, (key, summary)) in fences.iter().enumerate() {
+            let upper = fences.get(at + 1).map(|next| next.0.as_slice());
+            assert_eq!(*summary, count(key, upper), "the fence of level {level} at {}", key.escape_ascii());
+            let digest = range_digest(snapshot, key, upper).expect("a digest");
+            assert_eq!(digest, *summary, "the range of a fence");
+            total += *summary;
+        }
+        assert!(total == values || fences.is_empty() && summaries.is_empty(), "the fences of level {level}");
+    }
+    // A range between two documents, for good measure.
+    if let [(lower, _), .., (upper, _)] = summaries {
+        let digest = range_digest(snapshot, lower, Some(upper)).expect("a digest");
+        assert_eq!(digest, count(lower, Some(upper)), "the range of all but the last");
+    }
+}
