@@ -14,11 +14,20 @@ fn grave(document: &Document) -> Option<Hlc> {
         .then(|| document.versions().iter().map(|version| version.hlc).max().unwrap_or_default())
 }
 
+/// What a path keeps beside its live versions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keep {
+    /// The past of a document without versions.
+    pub(crate) past: bool,
+    /// History rows.
+    pub(crate) history_max: u32,
+}
+
 /// Writes the outcome of a merge at `path`, where `before` stood.
 ///
 /// A digest session may take the last version out of a document. What is left of it is its past, and while this replica
-/// has not applied all of that (`dense` says whether it has), only the past keeps older values out that others may still
-/// bring. So the record stays, without versions, until it can be collected.
+/// has not applied all of that, only the past keeps older values out that others may still bring. So `keep` has the
+/// record stay, without versions, until it can be collected.
 pub(crate) fn write<V: View>(
     rows: &mut Overlay<'_, V>,
     counters: &mut Counters,
@@ -26,8 +35,7 @@ pub(crate) fn write<V: View>(
     path: &Path,
     before: Option<Record>,
     merged: Merged<Body>,
-    dense: bool,
-    versions_max: u32,
+    keep: Keep,
 ) -> Result<(), V::Error> {
     let Merged { document, added, removed, changed } = merged;
     if !changed {
@@ -36,7 +44,7 @@ pub(crate) fn write<V: View>(
     if document.is_empty() && before.is_none() {
         return Ok(());
     }
-    if document.is_empty() && dense {
+    if document.is_empty() && !keep.past {
         remove(rows, counters, fences, path, before)?;
         // Nobody can read this change from a feed of what is there: every reader has to start over.
         counters.sequence += 1;
@@ -71,7 +79,7 @@ pub(crate) fn write<V: View>(
         record.history += 1;
         counters.history += 1;
     }
-    trim_history(rows, counters, path, &mut record, versions_max)?;
+    trim_history(rows, counters, path, &mut record, keep.history_max)?;
 
     if grave_before != grave_after {
         if let Some(hlc) = grave_before {

@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use rejoin_causal::{Dot, Epoch, Floor, Frontier, HlcClock, Lost, NodeId, VersionVector};
 
-use crate::apply;
+use crate::apply::{self, Keep};
 use crate::batch::Overlay;
 use crate::body::Document;
 use crate::codec;
@@ -334,18 +334,9 @@ impl Replica {
             fenced += 1;
         }
         let moved = Moved { added: merged.added.len() as u64, removed: merged.removed.len() as u64, fenced };
-        let versions_max = self.config.versions_max;
-        let dense = merged.document.is_empty() && is_applied(&self.frontier, merged.document.vv());
-        apply::write(
-            &mut group.rows,
-            &mut self.counters,
-            &mut self.fences,
-            path,
-            before,
-            merged,
-            dense,
-            versions_max,
-        )?;
+        let past = merged.document.is_empty() && !is_applied(&self.frontier, merged.document.vv());
+        let keep = Keep { past, history_max: self.config.versions_max };
+        apply::write(&mut group.rows, &mut self.counters, &mut self.fences, path, before, merged, keep)?;
         Ok(moved)
     }
 
