@@ -1,4 +1,7 @@
 //! The fuzz bodies as plain tests: over the committed corpus, and over a fixed sequence of mutations of it.
+//!
+//! `REJOIN_FUZZ_FACTOR` runs that many times as many mutations, `REJOIN_FIGURES` names a directory that gets the figures
+//! as JSON.
 
 use std::fs;
 use std::panic::catch_unwind;
@@ -19,6 +22,9 @@ fn every_input_of_the_corpus_holds() {
 
 #[test]
 fn mutations_of_the_corpus_hold() {
+    let factor =
+        std::env::var("REJOIN_FUZZ_FACTOR").map_or(1, |factor| factor.parse::<u64>().expect("a number"));
+    let mut figures = Vec::new();
     // Enough for about ten seconds in all, on a machine that does other things as well.
     for (target, runs) in [
         ("frame", 10_000),
@@ -34,10 +40,15 @@ fn mutations_of_the_corpus_hold() {
         let body = TARGETS.iter().find(|(name, _)| *name == target).expect("a target").1;
         let seeds: Vec<Vec<u8>> = corpus(target).into_iter().map(|(_, input)| input).collect();
         let mut rng = Rng(0x5eed);
-        for number in 0..runs {
+        for number in 0..runs * factor {
             let input = mutated(&mut rng, &seeds);
             run(target, body, &format!("mutation {number}"), &input);
         }
+        figures.push(format!(r#""{target}":{}"#, runs * factor));
+    }
+    if let Some(directory) = std::env::var_os("REJOIN_FIGURES") {
+        let text = format!("{{{}}}", figures.join(","));
+        fs::write(Path::new(&directory).join("fuzz.json"), text).expect("the figures are written");
     }
 }
 

@@ -136,4 +136,11 @@ fn every_acknowledged_write_survives_a_hundred_and_fifty_kills() {
         restart_ms / u128::from(rounds.max(1)),
         started.elapsed().as_secs(),
     );
+    if let Some(directory) = std::env::var_os("REJOIN_FIGURES") {
+        let figures = format!(
+            r#"{{"kills":{},"acknowledged":{acknowledged},"lost":0,"restart_ms_max":{restart_ms_max}}}"#,
+            rounds + at_start
+        );
+        std::fs::write(std::path::Path::new(&directory).join("kills.json"), figures).unwrap();
+    }
 }

@@ -5,7 +5,8 @@
 //! not synced is lost, kept, or kept in part. Each of these must open, and show the state after some batch, whole, that is no
 //! older than the last one whose commit had returned.
 //!
-//! `REJOIN_CRASH_SECONDS` bounds each workload's exploration (default 25), `REJOIN_CRASH_SEED` chooses another sample.
+//! `REJOIN_CRASH_SECONDS` bounds each workload's exploration (default 25), `REJOIN_CRASH_SEED` chooses another sample,
+//! `REJOIN_FIGURES` names a directory that gets the figures as JSON.
 
 #![allow(
     clippy::unwrap_used,
@@ -138,6 +139,17 @@ fn explore(workload: Workload) -> Explored {
         println!("  {times} x {complaint}; first: {first}");
     }
     assert!(explored.images > 20, "too few images: {explored:?}");
+    if let Some(directory) = std::env::var_os("REJOIN_FIGURES") {
+        let figures = format!(
+            r#"{{"points":{},"points_all":{total},"images":{},"torn":{},"refused":{},"seconds":{}}}"#,
+            explored.points,
+            explored.images,
+            explored.torn,
+            explored.corrupt,
+            begun.elapsed().as_secs()
+        );
+        std::fs::write(Path::new(&directory).join(format!("crash-{}.json", workload.name)), figures).unwrap();
+    }
     explored
 }
 
