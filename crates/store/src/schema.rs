@@ -11,7 +11,7 @@ use rejoin_replica::codec::{Source, put_document, put_version, take_document, ta
 use rejoin_replica::path::Path;
 use rejoin_replica::{Counters, Record, Summary, Superseded};
 
-/// The layout this code writes. A store with a greater one is refused, a lesser one is migrated.
+/// The layout this code writes. A store with another one is refused.
 pub(crate) const FORMAT: u32 = 1;
 
 pub(crate) const META_FORMAT: &[u8] = b"format";

@@ -71,6 +71,16 @@ impl<E: Engine> Store<E> {
         match raw.get(Keyspace::Meta, schema::META_FORMAT)? {
             Some(found) => check_format(&found)?,
             None => {
+                // Only a store that was never written to has no format.
+                for keyspace in [Keyspace::Meta, Keyspace::Documents, Keyspace::Log] {
+                    if raw
+                        .range(keyspace, std::ops::Bound::Unbounded, std::ops::Bound::Unbounded)
+                        .next()
+                        .is_some()
+                    {
+                        return Err(StoreError::row(Keyspace::Meta, schema::META_FORMAT));
+                    }
+                }
                 let mut batch = RawBatch::new();
                 batch.put(Keyspace::Meta, schema::META_FORMAT, schema::FORMAT.to_be_bytes().to_vec());
                 engine.commit(batch)?;

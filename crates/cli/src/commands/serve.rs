@@ -97,6 +97,7 @@ impl Serve {
         let level = Level::choose(self.log_level)?;
         check(&settings)?;
         log::start(level, global.json);
+        raise_open_files();
         // Signals count from here on: a data directory that is half open is closed again.
         let mut signals = Signals::listen()?;
         let listener = bind(&settings).await?;
@@ -191,6 +192,20 @@ async fn open(settings: &Settings) -> Result<Node, Failure> {
     builder.open().await.map_err(|error| opening(settings, error))
 }
 
+/// Raises the limit of open files to what this process is allowed. Connections and the store's files may be more than the
+/// 1,024 that many systems begin with, while the limit above it is rarely below 500,000.
+#[cfg(unix)]
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
+        tracing::warn!(?current, ?maximum, "the limit of open files could not be raised");
+    }
+}
+
+#[cfg(not(unix))]
+fn raise_open_files() {}
+
 /// Adds to what the node says which of our settings it is about.
 fn opening(settings: &Settings, error: rejoin::Error) -> Failure {
     let place = settings.data_dir.value.display();
@@ -205,6 +220,9 @@ fn opening(settings: &Settings, error: rejoin::Error) -> Failure {
             format!(
                 "{place} was written by a newer version: start that version, or choose another directory."
             )
+        }
+        rejoin::Error::Storage(_) if settings.data_dir.value.is_file() => {
+            format!("{place} is a file ({}): name a directory.", settings.data_dir.origin)
         }
         rejoin::Error::Storage(_) => format!("Check that {place} can be read and written by this user."),
         rejoin::Error::DiskFull(_) => format!("Free some space where {place} is, then start again."),

@@ -88,6 +88,17 @@ fn what_is_in_use_is_refused_for_now() {
 }
 
 #[test]
+fn a_file_is_no_data_directory() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut serve = rejoin();
+    serve.args(["serve", "--json", "--listen", "127.0.0.1:0", "--data-dir"]).arg(file.path());
+    let run = run(&mut serve);
+    assert_eq!(run.code, 74, "{run:?}");
+    let hint = run.error()["hint"].as_str().unwrap().to_owned();
+    assert!(hint.contains("is a file") && hint.contains("--data-dir"), "{hint}");
+}
+
+#[test]
 fn settings_say_where_they_come_from() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("rejoin.toml");
