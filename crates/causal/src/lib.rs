@@ -8,7 +8,7 @@
 //! 3. [`VersionVector`] and [`Document`]: the state of one path and [`Document::merge`], the only rule by which
 //!    states meet.
 //! 4. [`Hlc`]: hybrid logical time, which orders concurrent siblings and nothing else.
-//! 5. [`token`]: a frontier as opaque text; [`codec`]: the bytes of all of these.
+//! 5. [`Token`]: a frontier as opaque text; [`codec`]: the bytes of all of these.
 //!
 //! Papers: dotted version vectors (Preguiça, Baquero, Almeida, Fonte, Gonçalves 2010/2012), hybrid logical clocks
 //! (Kulkarni, Demirbas, Madappa, Avva, Leone 2014). The frontier rule that lets tombstones be collected is this
@@ -32,4 +32,5 @@ pub use dot::{Dot, Epoch, NodeId, ParseDotError, ParseNodeIdError};
 pub use frontier::{Floor, Frontier};
 pub use hlc::{Hlc, HlcClock};
 pub use interval_set::IntervalSet;
+pub use token::Token;
 pub use version_vector::VersionVector;

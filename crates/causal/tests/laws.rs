@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use rejoin_causal::codec::{self, DecodeError, LifeIndex as _, LifeTable, Reader};
 use rejoin_causal::{
-    Document, Dot, Epoch, Floor, Frontier, Hlc, HlcClock, IntervalSet, Merged, NodeId, Version,
+    Document, Dot, Epoch, Floor, Frontier, Hlc, HlcClock, IntervalSet, Merged, NodeId, Token, Version,
     VersionVector, token,
 };
 
@@ -455,19 +455,67 @@ proptest! {
     }
 
     #[test]
-    fn a_token_is_its_frontier(frontier in any_frontier(), at: Index, with in "[ -~]") {
-        let text = token::encode(&frontier);
-        prop_assert_eq!(token::decode(&text), Ok(frontier));
+    fn a_token_is_met_by_what_it_names_and_no_less(
+        frontier in any_frontier(), more in any_frontier(), at: Index, with in "[ -~]",
+    ) {
+        let text = Token::of(&frontier).to_string();
         prop_assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+        let token: Token = text.parse().unwrap();
+        let mut further = frontier.clone();
+        further.union_with(&more);
+        prop_assert!(token.is_met_by(&frontier) && token.is_met_by(&further));
+        prop_assert_eq!(token.is_met_by(&more), more.is_superset(&frontier));
+        prop_assert_eq!(token.missing(&more), frontier.difference(&more));
         let at = at.index(text.len());
-        let _ = token::decode(&text[..at]);
-        let _ = token::decode(&format!("{}{with}{}", &text[..at], &text[at + 1..]));
+        let _ = text[..at].parse::<Token>();
+        let _ = format!("{}{with}{}", &text[..at], &text[at + 1..]).parse::<Token>();
     }
 
     #[test]
     fn any_text_may_claim_to_be_a_token(text: String, letters in "[A-Za-z0-9_-]{0,80}") {
-        let _ = token::decode(&text);
-        let _ = token::decode(&format!("AQ{letters}"));
+        let _ = text.parse::<Token>();
+        let _ = format!("AQ{letters}").parse::<Token>();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Years of restarts, or a replica in the middle of its first catch-up: what the node gives, every node takes.
+    #[test]
+    fn a_token_is_never_too_long_to_be_accepted(
+        epochs in 0..6_000usize, nodes in 1..40usize, gaps in 0..4_000u64, gappy in 0..40usize, missing: Index,
+    ) {
+        let mut applied = Frontier::new();
+        for epoch in 0..epochs {
+            let life = (node(epoch % nodes), Epoch((epoch as u64 + 1) << 40));
+            applied.insert_row(life.0, life.1, &IntervalSet::range(1, epoch as u64 % 977 + 1));
+        }
+        for row in 0..gappy {
+            let odd: IntervalSet = (0..=gaps).map(|gap| gap * 2 + 1).collect();
+            applied.insert_row(node(row % nodes), Epoch(((epochs + row) as u64 + 1) << 40), &odd);
+        }
+        let text = Token::of(&applied).to_string();
+        prop_assert!(text.len() <= token::TOKEN_BYTES_MAX, "{} bytes", text.len());
+        let token: Token = text.parse().unwrap();
+        prop_assert_eq!(&token, &Token::of(&applied));
+
+        // Shortening may demand more, never less: whoever lacks a row does not meet it.
+        let mut lacking = applied.clone();
+        let rows: Vec<_> = applied.rows().collect();
+        if !rows.is_empty() {
+            let (node, epoch, set) = rows[missing.index(rows.len())];
+            let gone: Frontier = [Dot { node, epoch, seq: set.last().unwrap() }].into_iter().collect();
+            lacking.remove_all(&gone);
+            prop_assert!(!token.is_met_by(&lacking));
+        }
+        // Whoever has every number meets it, however it was shortened, as long as the oldest rows are the same.
+        if gappy == 0 {
+            prop_assert!(token.is_met_by(&applied));
+            let mut further = applied.clone();
+            further.insert_row(node(0), Epoch(u64::MAX), &IntervalSet::range(1, 9));
+            prop_assert!(token.is_met_by(&further));
+        }
     }
 }
 
@@ -484,7 +532,7 @@ fn a_count_that_lies_is_refused_before_anything_is_allocated() {
         assert!(codec::take_floor(&mut Reader::new(&bytes), &lives).is_err());
         assert!(Reader::new(&bytes).bytes("bytes").is_err());
     }
-    assert!(token::decode(&"A".repeat(token::TOKEN_BYTES_MAX + 1)).is_err());
+    assert!("A".repeat(token::TOKEN_BYTES_MAX + 1).parse::<Token>().is_err());
 }
 
 // Names and clocks.

@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use crate::answer::{self, Answer};
 use crate::config::{ANSWER_TIMEOUT, CONNECT_TIMEOUT};
 use crate::error::Error;
+use crate::session::Session;
 
 type Http = hyper_util::client::legacy::Client<HttpConnector, Full<Bytes>>;
 
@@ -23,6 +24,7 @@ pub struct Client {
     /// Without a slash at the end.
     url: String,
     authorization: Option<HeaderValue>,
+    session: Option<Session>,
 }
 
 impl Client {
@@ -39,7 +41,13 @@ impl Client {
         let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .build(connector);
-        Ok(Client { http, url, authorization })
+        Ok(Client { http, url, authorization, session: None })
+    }
+
+    /// This client with its requests in a session; those of a watch, of streams of changes, are not.
+    #[must_use]
+    pub fn in_session(&self, session: &Session) -> Client {
+        Client { session: Some(session.clone()), ..self.clone() }
     }
 
     /// The node's URL, without a slash at the end.
@@ -78,11 +86,16 @@ impl Client {
     }
 
     async fn send(&self, ask: Ask) -> Result<Response<Incoming>, Error> {
-        let request = self.request(ask)?;
-        self.http.request(request).await.map_err(|error| match error.is_connect() {
+        let mut request = self.request(ask)?;
+        let sent = self.session.as_ref().map(|session| session.ask(request.headers_mut()));
+        let response = self.http.request(request).await.map_err(|error| match error.is_connect() {
             true => Error::Unreachable { url: self.url.clone(), reason: innermost(&error) },
             false => Error::Broken { url: self.url.clone(), reason: innermost(&error) },
-        })
+        })?;
+        if let (Some(session), Some(sent)) = (&self.session, sent) {
+            session.answered(&sent, response.headers());
+        }
+        Ok(response)
     }
 
     fn request(&self, ask: Ask) -> Result<Request<Full<Bytes>>, Error> {

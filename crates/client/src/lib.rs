@@ -26,6 +26,7 @@ mod error;
 mod nodes;
 mod path;
 mod scan;
+mod session;
 mod watch;
 
 pub use client::Client;
@@ -38,4 +39,5 @@ pub use error::{Error, Problem};
 pub use nodes::{Peer, Round, Status};
 pub use scan::{Item, Page, Scan};
 pub use serde_json::value::RawValue;
+pub use session::Session;
 pub use watch::{Changed, Changes, Event, Watch};

@@ -95,11 +95,12 @@ impl Api {
         route: Route,
         request: Request<Incoming>,
     ) -> Result<Response<Stream>, Problem> {
-        match &route {
-            Route::Live | Route::Ready | Route::Version | Route::Link | Route::Changes => {}
-            _ => catch_up::wait(&self.node, request.headers()).await?,
+        let in_session =
+            !matches!(route, Route::Live | Route::Ready | Route::Version | Route::Link | Route::Changes);
+        if in_session {
+            catch_up::wait(&self.node, request.headers()).await?;
         }
-        match route {
+        let answer = match route {
             Route::Data(path) => data::answer(self, path, request).await,
             Route::Scan(prefix) => scan::answer(self, prefix, &request).await,
             Route::History(path) => history::answer(self, &path, &request),
@@ -112,7 +113,8 @@ impl Api {
             Route::Live => probe::live(&request),
             Route::Ready => probe::ready(self, &request),
             Route::Version => probe::version(&request),
-        }
+        };
+        if in_session { catch_up::put_token(&self.node, answer) } else { answer }
     }
 }
 

@@ -1,51 +1,72 @@
-//! Reading one's own writes on any node: `Rejoin-Token` and `Rejoin-Wait` on requests.
+//! Sessions over several nodes: `Rejoin-Token` and `Rejoin-Wait` on requests, `Rejoin-Token` on answers.
 
 use std::time::Duration;
 
-use hyper::{HeaderMap, StatusCode};
-use rejoin::{Dot, Frontier, Node};
-use rejoin_causal::token;
+use hyper::header::HeaderValue;
+use hyper::{HeaderMap, Response, StatusCode};
+use rejoin::{Dot, Error, Frontier, Node, Token};
 use tokio::time::Instant;
 
-use crate::answer::{REJOIN_TOKEN, REJOIN_WAIT};
-use crate::config::{MISSING_ROWS_MAX, WAIT_MAX, WAIT_STEP};
+use crate::answer::{REJOIN_TOKEN, REJOIN_WAIT, Stream};
+use crate::config::{MISSING_ROWS_MAX, WAIT_MAX};
 use crate::problem::{Missing, MissingRange, Problem};
 
-/// Waits until this node has applied what the request's token names, as long as the request allows.
+/// Waits until this node has applied what the request's tokens name, as long as the request allows.
 pub(crate) async fn wait(node: &Node, headers: &HeaderMap) -> Result<(), Problem> {
     let wait = match headers.get(REJOIN_WAIT) {
         Some(value) => parse_wait(value.to_str().unwrap_or_default())?,
         None => Duration::ZERO,
     };
-    let Some(value) = headers.get(REJOIN_TOKEN) else { return Ok(()) };
-    let wanted = value.to_str().ok().and_then(|text| token::decode(text).ok()).ok_or_else(|| {
-        Problem::new(StatusCode::BAD_REQUEST, "invalid_token", "The `Rejoin-Token` is not a token.")
-            .hint("Send the `Rejoin-Token` of an earlier answer as it was given.")
-    })?;
     let deadline = Instant::now() + wait;
-    loop {
-        let missing = wanted.difference(&applied(node)?);
-        if missing.is_empty() {
-            return Ok(());
+    for token in tokens(headers)? {
+        let left = deadline.saturating_duration_since(Instant::now());
+        node.wait_for(&token, left).await.map_err(|error| match error {
+            Error::NotCaughtUp { missing } => Problem::not_caught_up(listed(&missing)),
+            error => error.into(),
+        })?;
+    }
+    Ok(())
+}
+
+/// Puts the token of what this node has applied on an answer that tells something of its state: a value, a write, or
+/// that a value is not there or not the expected one. Called after what it answers, so that it covers that.
+pub(crate) fn put_token(
+    node: &Node,
+    answer: Result<Response<Stream>, Problem>,
+) -> Result<Response<Stream>, Problem> {
+    // Base64 is always legal in a header.
+    let token = || HeaderValue::try_from(node.token().as_str()).ok();
+    match answer {
+        Ok(mut response) => {
+            if let Some(token) = token() {
+                response.headers_mut().insert(REJOIN_TOKEN, token);
+            }
+            Ok(response)
         }
-        let now = Instant::now();
-        if now >= deadline {
-            return Err(Problem::not_caught_up(listed(&missing)));
-        }
-        // Wakes at the next commit; the step covers one that came between the look and the wait.
-        node.committed(WAIT_STEP.min(deadline - now)).await;
+        Err(problem) => Err(match token().filter(|_| tells_state(problem.status())) {
+            Some(token) => problem.with(REJOIN_TOKEN, token),
+            None => problem,
+        }),
     }
 }
 
-fn applied(node: &Node) -> Result<Frontier, Problem> {
-    token::decode(&node.token()?).map_err(|error| {
-        Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "storage_failed",
-            format!("The node's own token does not decode: {error}."),
-        )
-        .hint("Report this; reads without `Rejoin-Token` still work.")
-    })
+fn tells_state(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED)
+}
+
+/// The tokens of a request: several headers, and several in one, as of answers that crossed each other.
+fn tokens(headers: &HeaderMap) -> Result<Vec<Token>, Problem> {
+    let invalid = || {
+        Problem::new(StatusCode::BAD_REQUEST, "invalid_token", "The `Rejoin-Token` is not a token.")
+            .hint("Send the `Rejoin-Token` of an earlier answer as it was given.")
+    };
+    let mut tokens = Vec::new();
+    for value in headers.get_all(REJOIN_TOKEN) {
+        for text in value.to_str().map_err(|_| invalid())?.split(',') {
+            tokens.push(text.trim().parse().map_err(|_| invalid())?);
+        }
+    }
+    Ok(tokens)
 }
 
 fn listed(missing: &Frontier) -> Missing {

@@ -13,7 +13,7 @@ use futures_util::Stream as _;
 use hyper::Request;
 use hyper::Response;
 use hyper::body::Incoming;
-use rejoin::{Entry, Event, From, Scope, Subscription};
+use rejoin::{Entry, Event, From, Scope, Subscription, Token};
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -40,7 +40,7 @@ pub(crate) fn answer(api: &Arc<Api>, request: &Request<Incoming>) -> Result<Resp
     let prefix = query.text("prefix").unwrap_or_default();
     let scope = Scope::parse(prefix).map_err(|error| Problem::from(error).path(Some(&excerpt(prefix))))?;
     // Taken before the subscription begins: what it misses of the snapshot, a later reader is told again.
-    let token = api.node.token()?;
+    let token = api.node.token();
     let subscription = api.node.subscribe_scope(scope, from)?;
     let (sender, pieces) = mpsc::channel(STREAM_PIECES_MAX);
     let feed = Feed { subscription, framing, token, heartbeat, sender };
@@ -94,7 +94,7 @@ fn not_yet(what: &str, hint: &str) -> Problem {
 struct Feed {
     subscription: Subscription,
     framing: Framing,
-    token: String,
+    token: Token,
     heartbeat: Duration,
     sender: mpsc::Sender<Bytes>,
 }
@@ -142,7 +142,7 @@ impl Feed {
         match event {
             Event::Change { entry, .. } => self.framed("change", &Change::of(entry)),
             Event::SnapshotEnd { count, .. } => {
-                self.framed("snapshot-end", &SnapshotEnd { token: &self.token, count: *count })
+                self.framed("snapshot-end", &SnapshotEnd { token: self.token.as_str(), count: *count })
             }
             Event::Resync => self.framed("resync", &Resync {
                 reason: "Removals were forgotten before they were sent. Forget what you hold: the current values follow.",

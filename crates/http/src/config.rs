@@ -39,13 +39,6 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// Longest `Rejoin-Wait`: a client that must wait longer is better served by another node.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// Longest pause between two looks at what the node has applied while a request waits for a token.
-pub const WAIT_STEP: Duration = Duration::from_millis(20);
-
-/// Longest token sent as a header, in bytes; a longer one is left out (the status has it). Node.js reads at most
-/// 16 KiB of headers.
-pub const TOKEN_HEADER_BYTES_MAX: usize = 8 * 1024;
-
 /// Rows of missing writes that a `not_caught_up` error lists: enough to see which node is behind.
 pub const MISSING_ROWS_MAX: usize = 16;
 

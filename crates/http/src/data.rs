@@ -10,11 +10,10 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use rejoin::{Change, Entry, Hlc, Json, JsonLimits, Node, Observed, Path, Write, Written};
 use serde::Serialize;
 
-use crate::answer::{self, REJOIN_CONFLICTS, REJOIN_TOKEN, REJOIN_VERSION, Stream};
+use crate::answer::{self, REJOIN_CONFLICTS, REJOIN_VERSION, Stream};
 use crate::api::Api;
 use crate::body;
 use crate::condition::{self, ENVELOPE_SUFFIX, Read};
-use crate::config::TOKEN_HEADER_BYTES_MAX;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::shapes::{Item, Raw, VectorClock, hex};
@@ -31,16 +30,6 @@ pub(crate) async fn answer(
         Method::DELETE => delete(api, path, &request).await,
         _ => get(&api.node, &path, request.uri().query(), request.headers()),
     }
-}
-
-/// Puts the token of what this node has applied on an answer. Taken after the read or write it answers, so that it
-/// covers what the client saw.
-pub(crate) fn put_token(node: &Node, headers: &mut HeaderMap) -> Result<(), Problem> {
-    let token = node.token()?;
-    if token.len() <= TOKEN_HEADER_BYTES_MAX {
-        put_header(headers, REJOIN_TOKEN, token);
-    }
-    Ok(())
 }
 
 fn get(
@@ -64,7 +53,6 @@ fn get(
     put_header(answers, LAST_MODIFIED, http_date(entry.hlc));
     put_header(answers, REJOIN_VERSION, entry.version.to_string());
     put_conflicts(answers, entry.conflicts);
-    put_token(node, answers)?;
     Ok(response)
 }
 
@@ -98,7 +86,6 @@ async fn delete(
     let body = WriteResult { deleted: Some(true), value: None, ..WriteResult::of(&api.node, &written) };
     let mut response = answer::shape(StatusCode::OK, &body);
     put_header(response.headers_mut(), REJOIN_VERSION, written.dot.to_string());
-    put_token(&api.node, response.headers_mut())?;
     Ok(response)
 }
 
@@ -120,7 +107,6 @@ fn wrote(node: &Node, written: &Written) -> Result<Response<Stream>, Problem> {
     if written.created {
         put_header(headers, LOCATION, format!("/api/{}", written.path.encoded()));
     }
-    put_token(node, headers)?;
     Ok(response)
 }
 

@@ -8,7 +8,6 @@ use serde::Serialize;
 use crate::answer::{self, Stream};
 use crate::api::Api;
 use crate::config::{HISTORY_ITEMS_MAX, PAGE_ITEMS_DEFAULT};
-use crate::data::put_token;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::shapes::Raw;
@@ -24,9 +23,7 @@ pub(crate) fn answer(
     let page = api.node.history_page(path, limit, query.text("cursor"))?;
     let items = page.items.iter().map(Version::of).collect();
     let body = History { path: path.as_str(), items, cursor: page.cursor.as_deref() };
-    let mut response = answer::shape(StatusCode::OK, &body);
-    put_token(&api.node, response.headers_mut())?;
-    Ok(response)
+    Ok(answer::shape(StatusCode::OK, &body))
 }
 
 #[derive(Serialize)]

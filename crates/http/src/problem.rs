@@ -124,7 +124,10 @@ impl Problem {
         let mut problem = Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "not_caught_up",
-            format!("This node has not applied {} of the writes that the token names.", missing.count),
+            match missing.count {
+                0 => "This node has not the same oldest writes as the one that gave the token.".to_owned(),
+                count => format!("This node has not applied {count} of the writes that the token names."),
+            },
         )
         .hint("Wait longer with `Rejoin-Wait`, or ask the node that gave the token.")
         .retry_after(Duration::from_secs(1));
@@ -166,6 +169,11 @@ impl Problem {
     pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Problem {
         self.0.headers.push((name, value));
         self
+    }
+
+    /// The status of its answer.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.0.status
     }
 
     /// The hint, for tests.
@@ -282,12 +290,16 @@ fn sentence(text: &str) -> String {
 
 fn status(error: &Error) -> StatusCode {
     match error {
-        Error::Path(_) | Error::Json(_) | Error::BadCursor | Error::BadPeer(_) => StatusCode::BAD_REQUEST,
+        Error::Path(_) | Error::Json(_) | Error::BadCursor | Error::BadToken | Error::BadPeer(_) => {
+            StatusCode::BAD_REQUEST
+        }
         Error::NotFound { .. } => StatusCode::NOT_FOUND,
         Error::Precondition(_) => StatusCode::PRECONDITION_FAILED,
         Error::RejectedByStrategy(_) => StatusCode::CONFLICT,
         Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        Error::Overloaded | Error::TimedOut | Error::Closed => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Overloaded | Error::TimedOut | Error::NotCaughtUp { .. } | Error::Closed => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Error::DiskFull(_) => StatusCode::INSUFFICIENT_STORAGE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }

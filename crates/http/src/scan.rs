@@ -11,7 +11,6 @@ use tokio::task::spawn_blocking;
 use crate::answer::{self, NDJSON, REJOIN_COUNT, Stream};
 use crate::api::Api;
 use crate::config::{PAGE_ITEMS_DEFAULT, STREAM_PIECE_BYTES, STREAM_PIECES_MAX};
-use crate::data::put_token;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::shapes::Item;
@@ -48,15 +47,13 @@ pub(crate) async fn answer(
         scan = scan.end(end);
     }
     let lines = answer::accepts(request.headers(), &NDJSON);
-    let mut response = if request.method() == Method::HEAD {
-        count(scan).await?
+    if request.method() == Method::HEAD {
+        count(scan).await
     } else if lines && limit.is_none() {
-        stream(scan, meta).await?
+        stream(scan, meta).await
     } else {
-        page(scan, meta, lines).await?
-    };
-    put_token(&api.node, response.headers_mut())?;
-    Ok(response)
+        page(scan, meta, lines).await
+    }
 }
 
 async fn count(scan: Scan) -> Result<Response<Stream>, Problem> {

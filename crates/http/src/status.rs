@@ -43,7 +43,7 @@ pub(crate) async fn answer(api: &Api, request: &Request<Incoming>) -> Result<Res
             max_skew_ms: status.skew_max_ms,
             quarantined: status.quarantined,
         },
-        token: &status.token,
+        token: status.token.as_str(),
         conflicts: Conflicts { open: status.conflicts, resolved24h: None },
         policy: Policy {
             hash: &status.policy_hash,

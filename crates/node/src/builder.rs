@@ -22,6 +22,7 @@ use crate::entry::hex;
 use crate::links::{Links, add_peer, run_link};
 use crate::node::{Node, NodeInfo};
 use crate::shared::{Published, Shared};
+use crate::token::Applied;
 use crate::writer::Writer;
 use crate::{Error, error};
 
@@ -253,7 +254,7 @@ impl Builder {
         let snapshot = store.snapshot();
         let sequence = snapshot.counters().map_err(|error| Error::open(&error))?.sequence;
         let replica = Replica::open(start, clock.now(), &snapshot).map_err(|error| Error::open(&error))?;
-        let applied = Arc::new(replica.frontier().clone());
+        let applied = Arc::new(Applied::new(replica.frontier().clone()));
 
         let (jobs, jobs_in) = mpsc::channel(QUEUE_JOBS_MAX);
         let (committed_out, committed) = watch::channel(sequence);
@@ -277,7 +278,8 @@ impl Builder {
             peer_token,
             identity: RwLock::new(Arc::new(identity)),
             jobs,
-            published: RwLock::new(Some(Published { reader: store.reader(), snapshot, applied })),
+            published: RwLock::new(Some(Published { reader: store.reader(), snapshot })),
+            applied: watch::Sender::new(applied),
             committed,
             links: Links::new(),
             link_status: Mutex::default(),

@@ -38,6 +38,15 @@ pub enum Error {
     /// The cursor is not one of ours.
     #[error("the cursor is not valid")]
     BadCursor,
+    /// The token is not one that a node gave.
+    #[error("the token is not valid")]
+    BadToken,
+    /// The node has not applied in time what a token names.
+    #[error("the node has not applied {} of the writes that the token names", missing.len())]
+    NotCaughtUp {
+        /// What it lacks; nothing when only the oldest writes, which a long token names as a whole, differ.
+        missing: Box<rejoin_causal::Frontier>,
+    },
     /// The peer URL is not acceptable.
     #[error("{0}")]
     BadPeer(String),
@@ -84,6 +93,8 @@ impl Error {
             Error::RejectedByStrategy(_) => "rejected_by_strategy",
             Error::TooLarge { .. } => "too_large",
             Error::BadCursor => "invalid_cursor",
+            Error::BadToken => "invalid_token",
+            Error::NotCaughtUp { .. } => "not_caught_up",
             Error::BadPeer(_) => "invalid_peer",
             Error::Overloaded => "overloaded",
             Error::TimedOut => "timed_out",
@@ -109,6 +120,8 @@ impl Error {
             Error::RejectedByStrategy(_) => "read the current value; to replace it, delete it first",
             Error::TooLarge { .. } => "split the value over several paths, or raise the limit on this node",
             Error::BadCursor => "use the cursor of the last page as it was given, or start without one",
+            Error::BadToken => "use the token of an earlier answer as it was given",
+            Error::NotCaughtUp { .. } => "wait longer, or ask the node that gave the token",
             Error::BadPeer(_) => "give the peer's base URL, such as http://127.0.0.1:3001",
             Error::Overloaded => "retry after a moment",
             Error::TimedOut => "retry; status shows which peers are slow",
@@ -130,7 +143,14 @@ impl Error {
 
     /// Whether the same call may succeed later.
     pub fn retryable(&self) -> bool {
-        matches!(self, Error::Overloaded | Error::TimedOut | Error::Closed | Error::DiskFull(_))
+        matches!(
+            self,
+            Error::Overloaded
+                | Error::TimedOut
+                | Error::NotCaughtUp { .. }
+                | Error::Closed
+                | Error::DiskFull(_)
+        )
     }
 
     pub(crate) fn open(error: &StoreError) -> Error {

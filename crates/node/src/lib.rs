@@ -59,6 +59,7 @@ mod serving;
 mod shared;
 mod status;
 mod subscribe;
+mod token;
 mod writer;
 
 pub use builder::Builder;
@@ -69,11 +70,12 @@ pub use node::{Node, NodeInfo};
 pub use scan::{Entries, Page, Scan};
 pub use status::{Direction, NodeStatus, PeerState, PeerStatus};
 pub use subscribe::{Event, From, Subscription};
+pub use token::{Token, Written};
 
 pub use rejoin_causal::{Dot, Epoch, Frontier, Hlc, NodeId, VersionVector};
 pub use rejoin_replica::json::{Json, JsonError, JsonLimits};
 pub use rejoin_replica::path::{Path, PathError, Prefix, Scope};
 pub use rejoin_replica::strategy::{Candidate, Custom, Resolver, ResolverError};
 pub use rejoin_replica::{
-    Change, Condition, Current, Observed, Policy, RoundReport, Strategy, Visible, Write, Written,
+    Change, Condition, Current, Observed, Policy, RoundReport, Strategy, Visible, Write,
 };

@@ -9,7 +9,7 @@ use rejoin_causal::{Epoch, NodeId};
 use rejoin_link::{AcceptError, HandshakeError, accept};
 use rejoin_replica::json::{Json, JsonLimits};
 use rejoin_replica::path::{Path, Prefix, Scope};
-use rejoin_replica::{Change, Condition, Input, Observed, RoundReport, View as _, Write, Written};
+use rejoin_replica::{Change, Condition, Input, Observed, RoundReport, View as _, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,6 +22,7 @@ use crate::links::{add_peer, remove_peer, run_link};
 use crate::scan::Scan;
 use crate::shared::{Job, Shared};
 use crate::subscribe::{From, Source, Subscription};
+use crate::token::{self, Token, Written};
 
 /// What does not change while a node runs.
 #[derive(Clone, Debug)]
@@ -124,7 +125,9 @@ impl Node {
     /// As [`Node::scan`], with a prefix that was parsed before.
     pub fn scan_prefix(&self, prefix: Prefix) -> Result<Scan, Error> {
         let snapshot = self.shared().snapshot()?;
-        Ok(Scan::new(snapshot, Arc::clone(&self.shared().policy), Ok(prefix)))
+        // After the snapshot: it must cover what that shows.
+        let applied = self.shared().applied();
+        Ok(Scan::new(snapshot, applied, Arc::clone(&self.shared().policy), Ok(prefix)))
     }
 
     /// The superseded versions of a path, newest first.
@@ -174,8 +177,8 @@ impl Node {
 
     /// Does a write with everything that can be said about one.
     pub async fn write(&self, write: Write) -> Result<Written, Error> {
-        let written = self.shared().ask(|answer| Job::Write(write, answer)).await??;
-        Ok(*written)
+        let write = self.shared().ask(|answer| Job::Write(write, answer)).await??;
+        Ok(Written { write: *write, token: self.token() })
     }
 
     /// What is at a path: `None` when nobody ever wrote it, an entry without a value when it was deleted.
@@ -184,16 +187,23 @@ impl Node {
         Ok(record.and_then(|record| Entry::of(&self.shared().policy, path.clone(), &record.document)))
     }
 
-    /// What this node has applied, as opaque text: a client that brings it to another node can ask that node to have
-    /// applied at least as much.
-    pub fn token(&self) -> Result<String, Error> {
-        Ok(rejoin_causal::token::encode(&*self.shared().applied()?))
+    /// What this node has applied. Taken after a read, it covers what that showed, absence included: a session that
+    /// brings it to another node ([`Node::wait_for`]) does not read older values there. Writes and scans carry one.
+    pub fn token(&self) -> Token {
+        self.shared().applied().token()
     }
 
-    /// Whether this node has applied everything that a token stands for.
-    pub fn has_applied(&self, token: &str) -> Result<bool, Error> {
-        let wanted = rejoin_causal::token::decode(token).map_err(|_| Error::BadCursor)?;
-        Ok(self.shared().applied()?.is_superset(&wanted))
+    /// Whether this node has applied everything that a token names.
+    pub fn has_applied(&self, token: &Token) -> bool {
+        self.shared().applied().meets(token)
+    }
+
+    /// Waits until this node has applied everything that a token names.
+    ///
+    /// # Errors
+    /// [`Error::NotCaughtUp`] when it has not after that time, and [`Error::Closed`] when the node ends meanwhile.
+    pub async fn wait_for(&self, token: &Token, at_most: std::time::Duration) -> Result<(), Error> {
+        token::wait_for(self.shared(), token, at_most).await
     }
 
     /// Waits until something is committed after this call, or for at most that long.

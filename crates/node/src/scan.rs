@@ -12,11 +12,13 @@ use crate::Error;
 use crate::config::{SCAN_ITEMS_DEFAULT, SCAN_ITEMS_MAX, SCAN_PAGE_BYTES_MAX};
 use crate::engine::NodeSnapshot;
 use crate::entry::Entry;
+use crate::token::{Applied, Token};
 
 /// A scan to be run: what to read and how. Deleted documents are left out.
 #[derive(Clone, Debug)]
 pub struct Scan {
     pub(crate) snapshot: Snapshot<NodeSnapshot>,
+    applied: Arc<Applied>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) prefix: Result<Prefix, rejoin_replica::path::PathError>,
     pub(crate) limit: usize,
@@ -34,17 +36,31 @@ pub struct Page {
     pub entries: Vec<Entry>,
     /// Where the next page begins; `None` at the end. Valid on any node.
     pub cursor: Option<String>,
+    /// Covers what the page shows: see [`Scan::token`].
+    pub token: Token,
 }
 
 impl Scan {
     pub(crate) fn new(
         snapshot: Snapshot<NodeSnapshot>,
+        applied: Arc<Applied>,
         policy: Arc<Policy>,
         prefix: Result<Prefix, rejoin_replica::path::PathError>,
     ) -> Scan {
         let limit = SCAN_ITEMS_DEFAULT;
         let (cursor, start, end) = (None, None, None);
-        Scan { snapshot, policy, prefix, limit, cursor, reverse: false, keys_only: false, start, end }
+        Scan {
+            snapshot,
+            applied,
+            policy,
+            prefix,
+            limit,
+            cursor,
+            reverse: false,
+            keys_only: false,
+            start,
+            end,
+        }
     }
 
     /// At most this many items in a page; 100 unless said, 1,000 at most.
@@ -89,20 +105,25 @@ impl Scan {
         self
     }
 
+    /// Names everything that the node had applied when the scan's snapshot was taken, and so all that it shows.
+    pub fn token(&self) -> Token {
+        self.applied.token()
+    }
+
     /// One page.
     pub fn page(self) -> Result<Page, Error> {
-        let (limit, mut bytes) = (self.limit, 0);
+        let (limit, token, mut bytes) = (self.limit, self.token(), 0);
         let mut entries: Vec<Entry> = Vec::new();
         for entry in self.entries() {
             let entry = entry?;
             bytes += entry.path.as_str().len() + entry.value.as_ref().map_or(0, |value| value.as_str().len());
             if entries.len() == limit || (bytes > SCAN_PAGE_BYTES_MAX && !entries.is_empty()) {
                 let cursor = entries.last().map(|last| URL_SAFE_NO_PAD.encode(last.path.as_str()));
-                return Ok(Page { entries, cursor });
+                return Ok(Page { entries, cursor, token });
             }
             entries.push(entry);
         }
-        Ok(Page { entries, cursor: None })
+        Ok(Page { entries, cursor: None, token })
     }
 
     /// How many values there are. Reads them all.

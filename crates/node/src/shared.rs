@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use rejoin_causal::Frontier;
 use rejoin_link::{BearerToken, Identity, Limits as LinkLimits};
 use rejoin_replica::{Input, LinkStatus, Policy, RoundReport, Status, Write, Written};
 use rejoin_store::{DiskSpace, Snapshot, StoreReader};
@@ -16,6 +15,7 @@ use crate::config::QUEUE_WAIT_MAX;
 use crate::engine::{NodeEngine, NodeSnapshot};
 use crate::links::{Links, Ports};
 use crate::node::NodeInfo;
+use crate::token::Applied;
 
 /// One message to the replica's thread.
 #[derive(Debug)]
@@ -33,15 +33,11 @@ pub(crate) enum Job {
     Close(oneshot::Sender<Result<(), Error>>),
 }
 
-/// What readers see: the last commit that is as durable as configured, with all that it had applied.
-///
-/// The frontier is kept beside the snapshot because every answer of a server carries it as a token, and its row in the
-/// store is rewritten by every commit: reading it there means stepping over all its old versions.
+/// What readers see: the last commit that is as durable as configured.
 #[derive(Clone)]
 pub(crate) struct Published {
     pub(crate) reader: StoreReader<NodeEngine>,
     pub(crate) snapshot: Snapshot<NodeSnapshot>,
-    pub(crate) applied: Arc<Frontier>,
 }
 
 pub(crate) struct Shared {
@@ -55,6 +51,12 @@ pub(crate) struct Shared {
     pub(crate) jobs: mpsc::Sender<Job>,
     /// Taken away when the node closes, so that the store can be let go.
     pub(crate) published: RwLock<Option<Published>>,
+    /// Every dot that was applied by the published commit. Changed while [`Shared::published`] is locked for writing,
+    /// so that what is taken after a snapshot covers what that shows.
+    ///
+    /// It is kept beside the snapshot because every answer of a server carries it as a token, and its row in the store
+    /// is rewritten by every commit: reading it there means stepping over all its old versions.
+    pub(crate) applied: watch::Sender<Arc<Applied>>,
     pub(crate) committed: watch::Receiver<u64>,
     pub(crate) links: Links,
     /// What the replica last said of its links.
@@ -87,9 +89,9 @@ impl Shared {
         self.read(|published| published.snapshot.clone())
     }
 
-    /// Every dot that this node had applied then. Taken after a snapshot, it covers what that shows.
-    pub(crate) fn applied(&self) -> Result<Arc<Frontier>, Error> {
-        self.read(|published| Arc::clone(&published.applied))
+    /// Every dot that this node has applied.
+    pub(crate) fn applied(&self) -> Arc<Applied> {
+        Arc::clone(&self.applied.borrow())
     }
 
     pub(crate) fn disk_bytes(&self) -> Result<u64, Error> {

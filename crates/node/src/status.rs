@@ -10,6 +10,7 @@ use crate::config::{Durability, Limits};
 use crate::links::DialState;
 use crate::node::Node;
 use crate::shared::{Job, lock};
+use crate::token::Token;
 use crate::{Error, entry, room};
 
 /// Who dialed a link.
@@ -97,8 +98,8 @@ pub struct NodeStatus {
     pub ready: bool,
     /// The newest write applied of each node.
     pub vector_clock: VersionVector,
-    /// What it has applied, as opaque text.
-    pub token: String,
+    /// What it has applied.
+    pub token: Token,
     /// Its peers.
     pub peers: Vec<PeerStatus>,
     /// Documents with a value.
@@ -160,7 +161,7 @@ impl Node {
             uptime: info.started.elapsed().unwrap_or_default(),
             ready: self.ready().is_ok(),
             vector_clock: status.frontier.tops(),
-            token: rejoin_causal::token::encode(&status.frontier),
+            token: self.token(),
             peers: self.peers(),
             entries: status.counters.values.count,
             tombstones: status.counters.tombstones,

@@ -18,6 +18,7 @@ use crate::links::{DISK_FULL, Outgoing, Ports};
 use crate::room::{Room, Watch};
 use crate::serving::ReadCommand;
 use crate::shared::{Job, Shared, lock};
+use crate::token::Applied;
 
 /// Goodbyes of links while a node closes.
 const GOODBYE_MAX: Duration = Duration::from_secs(3);
@@ -200,8 +201,8 @@ impl Writer {
         let mut published = self.shared.published.write().unwrap_or_else(PoisonError::into_inner);
         let Some(published) = published.as_mut() else { return };
         published.snapshot = self.store.snapshot();
-        if *published.applied != *self.replica.frontier() {
-            published.applied = Arc::new(self.replica.frontier().clone());
+        if self.shared.applied.borrow().frontier != *self.replica.frontier() {
+            self.shared.applied.send_replace(Arc::new(Applied::new(self.replica.frontier().clone())));
         }
     }
 

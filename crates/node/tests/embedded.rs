@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use rejoin::{
     Change, Condition, Durability, Error, Event, From, Json, JsonLimits, Node, Observed, Path, Scope,
-    Strategy, Write,
+    Strategy, Token, Write,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -376,10 +376,62 @@ async fn a_token_of_one_node_is_met_on_another_once_it_has_caught_up() {
     let a = memory("a").await;
     let b = Node::builder().in_memory().open().await.unwrap();
     a.put("x", &1).await.unwrap();
-    let token = a.token().unwrap();
-    assert!(!b.has_applied(&token).unwrap());
+    let token = a.token();
+    assert!(!b.has_applied(&token));
     b.add_peer(&url(&a)).unwrap();
-    eventually("b has applied what a had", async || b.has_applied(&token).unwrap()).await;
+    b.wait_for(&token, DEADLINE).await.unwrap();
+    assert!(b.has_applied(&token));
     assert_eq!(read(&b, "x").await, Some(json!(1)));
-    assert!(b.has_applied("nonsense").is_err());
+    assert_eq!(token.as_str().parse::<Token>().unwrap(), token, "a token survives being text");
+    assert!(matches!("nonsense".parse::<Token>(), Err(Error::BadToken)));
+}
+
+#[tokio::test]
+async fn a_session_with_a_token_reads_its_writes_and_deletes_on_every_node() {
+    let a = memory("a").await;
+    let b = Node::builder().in_memory().peer(url(&a)).open().await.unwrap();
+    for n in 0..50 {
+        let written = a.put("x", &n).await.unwrap();
+        b.wait_for(written.token(), DEADLINE).await.unwrap();
+        assert_eq!(read(&b, "x").await, Some(json!(n)));
+
+        let written = b.put("x", &json!({"back": n})).await.unwrap();
+        a.wait_for(written.token(), DEADLINE).await.unwrap();
+        let page = a.scan("").unwrap().page().unwrap();
+        assert_eq!(page.entries[0].get::<Value>().unwrap(), json!({"back": n}));
+        b.wait_for(&page.token, DEADLINE).await.unwrap();
+
+        assert!(b.delete("x").await.unwrap());
+        a.wait_for(&b.token(), DEADLINE).await.unwrap();
+        assert_eq!(read(&a, "x").await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_names_replaced_writes_is_met_when_their_successor_has_arrived() {
+    let a = memory("a").await;
+    for n in 0..20 {
+        a.put("x", &n).await.unwrap();
+    }
+    let token = a.token();
+    let b = Node::builder().in_memory().peer(url(&a)).open().await.unwrap();
+    b.wait_for(&token, DEADLINE).await.unwrap();
+    assert_eq!(read(&b, "x").await, Some(json!(19)));
+    assert_eq!(b.history("x").await.unwrap(), [], "the writes before were claimed, not sent");
+}
+
+#[tokio::test]
+async fn waiting_for_a_token_ends_with_the_time_or_the_node() {
+    let (a, b) = (memory("a").await, memory("b").await);
+    let token = a.put("x", &1).await.unwrap().token().clone();
+    let Err(Error::NotCaughtUp { missing }) = b.wait_for(&token, Duration::from_millis(20)).await else {
+        panic!("b cannot have what it never got");
+    };
+    assert_eq!(missing.len(), 1);
+    let waiting = tokio::spawn({
+        let (b, token) = (b.clone(), token.clone());
+        async move { b.wait_for(&token, DEADLINE).await }
+    });
+    b.close().await.unwrap();
+    assert!(matches!(waiting.await.unwrap(), Err(Error::Closed)));
 }

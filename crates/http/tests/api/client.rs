@@ -76,7 +76,7 @@ impl Server {
 
     /// What the node has applied: equal before and after means that nothing was written.
     pub(crate) fn state(&self) -> String {
-        self.node.token().unwrap()
+        self.node.token().to_string()
     }
 
     pub(crate) fn tell_to_stop(&mut self) {

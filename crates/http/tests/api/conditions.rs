@@ -122,6 +122,30 @@ async fn tokens_wait_for_what_they_name() {
     assert_eq!((read.status, read.text().as_str()), (200, "1"));
     assert_eq!(read.header("etag"), written.header("etag"), "the same on every node");
 
+    // Absence is an answer too: whoever saw the delete does not see the value again.
+    let gone = a.delete("/api/x").await;
+    let absent = a.get("/api/x").await;
+    absent.assert_problem(404, "not_found");
+    let token = absent.header("rejoin-token").expect("an absence is read in a session").to_owned();
+    assert_eq!(gone.header("rejoin-token"), Some(token.as_str()));
+    let wait = [("rejoin-token", token.as_str()), ("rejoin-wait", "20s")];
+    let read = b.send("GET", "/api/x", &wait, "").await;
+    assert_eq!(read.assert_problem(404, "not_found")["reason"], "deleted");
+    assert!(b.send("GET", "/api/scan/", &wait, "").await.json()["items"].as_array().unwrap().is_empty());
+    let refused = b.send("PUT", "/api/x", &[JSON, ("if-match", "*"), wait[0], wait[1]], "2").await;
+    refused.assert_problem(412, "precondition_failed");
+    assert!(refused.header("rejoin-token").is_some());
+
+    // Answers that crossed each other leave several tokens: all of them count.
+    let lonely = Server::memory().await;
+    let other = lonely.put("/api/y", "1").await.header("rejoin-token").unwrap().to_owned();
+    let both = format!("{token}, {other}");
+    b.send("GET", "/api/x", &[("rejoin-token", &both)], "").await.assert_problem(503, "not_caught_up");
+    let both = [("rejoin-token", token.as_str()), ("rejoin-token", other.as_str())];
+    let behind = b.send("GET", "/api/x", &both, "").await;
+    behind.assert_problem(503, "not_caught_up");
+    assert_eq!(behind.header("rejoin-token"), None, "nothing was read");
+
     b.send("GET", "/api/x", &[("rejoin-token", "!")], "").await.assert_problem(400, "invalid_token");
     b.send("GET", "/api/x", &[("rejoin-token", &token), ("rejoin-wait", "soon")], "")
         .await
