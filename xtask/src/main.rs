@@ -1,6 +1,7 @@
 //! The project's own commands. `cargo xtask` lists them.
 
 mod licences;
+mod sim;
 mod test;
 
 use std::process::ExitCode;
@@ -9,6 +10,7 @@ const HELP: &str = "\
 The project's own commands.
 
   cargo xtask test       everything that CI checks: format, lints, bare-metal build, licences, tests, docs
+  cargo xtask sim        random worlds of replicas that fail; `cargo xtask sim --help` has the arguments
   cargo xtask licences   whether every dependency's licence is one that deny.toml allows
 ";
 
@@ -16,6 +18,7 @@ fn main() -> ExitCode {
     let command = std::env::args().nth(1);
     let outcome = match command.as_deref() {
         Some("test") => test::run(),
+        Some("sim") => sim::run(std::env::args().skip(2)),
         Some("licences") => {
             licences::check().map(|count| println!("{count} packages have an allowed licence"))
         }

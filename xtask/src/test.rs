@@ -49,7 +49,7 @@ fn cargo(arguments: &[&str]) -> Result<(), String> {
     run_command(command)
 }
 
-fn cargo_path() -> String {
+pub(crate) fn cargo_path() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_string())
 }
 

@@ -5,7 +5,7 @@
 //!
 //! 1. [`World`]: nodes, links, crashes, clocks; performs effects as the node's shell does, and checks every commit.
 //! 2. [`Oracle`]: an account of every write that shares no code with the merge. [`check`]: rows that must agree.
-//! 3. [`scenario`]: a random world from a seed. [`Cluster`]: named stories in domain words.
+//! 3. [`scenario`]: a random world from a seed, [`campaign`]: many of them. [`Cluster`]: named stories in domain words.
 //! 4. [`Plant`]: defects that the checks must see.
 
 mod clock;
@@ -20,7 +20,9 @@ mod trace;
 mod violation;
 mod world;
 
+pub mod campaign;
 pub mod check;
+pub mod report;
 pub mod scenario;
 
 pub use clock::{Clock, WALL_BASE_MS};

@@ -66,6 +66,8 @@ pub(crate) struct Edge {
     pub(crate) blocked: bool,
     /// The connection there is.
     pub(crate) connection: Option<u64>,
+    /// It stays blocked until then, in virtual time.
+    pub(crate) away_until_ms: u64,
     /// An attempt is under way.
     pub(crate) dialing: bool,
     /// How long a frame takes, from and to, in milliseconds.

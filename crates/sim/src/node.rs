@@ -69,6 +69,8 @@ pub(crate) struct Node {
     pub(crate) policy: Arc<Policy>,
     pub(crate) clock: Clock,
     pub(crate) process: Option<Process>,
+    /// It stays down until then, in virtual time.
+    pub(crate) away_until_ms: u64,
     /// Counts process starts, so that events of an earlier process are known.
     pub(crate) life: u64,
     pub(crate) crash: Option<CrashPoint>,

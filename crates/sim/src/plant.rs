@@ -1,5 +1,7 @@
 //! Planted defects: one line of wrong behaviour each, to prove that the checks would see it.
 
+use crate::scenario::Fault;
+
 /// A defect that a world plants between the replica and its surroundings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plant {
@@ -36,4 +38,34 @@ impl Plant {
         Plant::NewerFrontier,
         Plant::LoseEntry,
     ];
+
+    /// Its name in commands and figures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Plant::ReuseEpoch => "reuse-epoch",
+            Plant::ReleaseBeforeCommit => "release-before-commit",
+            Plant::NoFence => "no-fence",
+            Plant::KeepLogRows => "keep-log-rows",
+            Plant::ClaimEarly => "claim-early",
+            Plant::ForgetPast => "forget-past",
+            Plant::NoSync => "no-sync",
+            Plant::NewerFrontier => "newer-frontier",
+            Plant::LoseEntry => "lose-entry",
+        }
+    }
+
+    /// The defect of that name.
+    pub fn of_name(name: &str) -> Option<Plant> {
+        Plant::ALL.into_iter().find(|plant| plant.name() == name)
+    }
+
+    /// Faults without which it cannot show.
+    pub fn needs(self) -> &'static [Fault] {
+        match self {
+            Plant::ReuseEpoch => &[Fault::Restore],
+            Plant::ReleaseBeforeCommit => &[Fault::ProcessCrash],
+            Plant::NoSync => &[Fault::PowerCut],
+            _ => &[Fault::LinkCut],
+        }
+    }
 }

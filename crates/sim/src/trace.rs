@@ -7,13 +7,19 @@ use std::collections::BTreeMap;
 pub struct Trace {
     hash: u64,
     marks: BTreeMap<&'static str, u64>,
+    faults: BTreeMap<&'static str, u64>,
     lines: Option<Vec<String>>,
 }
 
 impl Trace {
     /// A trace that keeps its lines, or only hashes them.
     pub fn new(keep_lines: bool) -> Trace {
-        Trace { hash: 0xcbf2_9ce4_8422_2325, marks: BTreeMap::new(), lines: keep_lines.then(Vec::new) }
+        Trace {
+            hash: 0xcbf2_9ce4_8422_2325,
+            marks: BTreeMap::new(),
+            faults: BTreeMap::new(),
+            lines: keep_lines.then(Vec::new),
+        }
     }
 
     /// Mixes numbers that describe an event into the hash.
@@ -45,6 +51,16 @@ impl Trace {
     /// How often a situation occurred.
     pub fn marks(&self) -> &BTreeMap<&'static str, u64> {
         &self.marks
+    }
+
+    /// Counts a fault that was injected.
+    pub fn fault(&mut self, kind: &'static str) {
+        *self.faults.entry(kind).or_default() += 1;
+    }
+
+    /// How often each fault was injected.
+    pub fn faults(&self) -> &BTreeMap<&'static str, u64> {
+        &self.faults
     }
 
     /// The hash so far.

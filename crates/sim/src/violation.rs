@@ -38,6 +38,8 @@ pub enum Promise {
     Admission,
     /// A write crosses a link at most once in each direction.
     NoEcho,
+    /// Nothing panics.
+    NoPanic,
 }
 
 impl Violation {

@@ -107,6 +107,8 @@ pub struct World {
     pub sent: BTreeMap<&'static str, u64>,
     /// Bytes of frames, since the start.
     pub sent_bytes: u64,
+    /// The longest that healed nodes took to become equal, in virtual milliseconds.
+    pub settled_ms: u64,
     /// Counts live dots per connection and direction when set.
     pub crossings: Option<BTreeMap<(u64, usize, Dot), u64>>,
 }
@@ -138,6 +140,7 @@ impl World {
             due: VecDeque::new(),
             sent: BTreeMap::new(),
             sent_bytes: 0,
+            settled_ms: 0,
             crossings: None,
         }
     }
@@ -161,6 +164,7 @@ impl World {
             policy: Arc::new(policy()),
             clock: Clock::default(),
             process: None,
+            away_until_ms: 0,
             life: 0,
             crash: None,
             promised: BTreeSet::new(),
@@ -189,6 +193,7 @@ impl World {
             nodes: [one, other],
             blocked: false,
             connection: None,
+            away_until_ms: 0,
             dialing: false,
             delay_ms: self.settings.delay_ms,
         });
@@ -274,6 +279,12 @@ impl World {
         if self.failure.is_none() {
             self.failure = Some(Violation::new(promise, detail));
         }
+    }
+
+    /// Counts a fault that a scenario has injected.
+    pub fn count_fault(&mut self, kind: &'static str) {
+        self.trace.fault(kind);
+        self.note(|_| format!("fault: {kind}"));
     }
 
     fn note(&mut self, line: impl FnOnce(&World) -> String) {
@@ -397,14 +408,17 @@ impl World {
     }
 
     /// The process dies at that point of its next group's way.
-    pub fn kill_at(&mut self, node: usize, point: CrashPoint) {
-        if self.is_up(node) {
+    pub fn kill_at(&mut self, node: usize, point: CrashPoint) -> bool {
+        let up = self.is_up(node);
+        if up {
             self.nodes[node].crash = Some(point);
         }
+        up
     }
 
     /// The machine loses power: the process dies, and what was not synced is gone.
-    pub fn power_cut(&mut self, node: usize) {
+    pub fn power_cut(&mut self, node: usize) -> bool {
+        let was_up = self.is_up(node);
         self.kill(node);
         let this = &mut self.nodes[node];
         this.engine.crash();
@@ -413,6 +427,7 @@ impl World {
             self.history_was_lost = true;
             self.trace.mark("unsynced tail lost");
         }
+        was_up
     }
 
     /// The operating system writes its buffers to the device.

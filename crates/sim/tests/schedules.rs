@@ -1,109 +1,30 @@
-//! Random worlds: seeds, replays, coverage, and defects that must be seen.
-//!
-//! `REJOIN_SIM_SEEDS=100000` runs more of them (from `REJOIN_SIM_FROM` on), `REJOIN_SIM_SEED=7` replays one, and `REJOIN_SIM_TRACE=1` prints what
-//! happened in it.
+//! Random worlds: seeds, replays, coverage, and defects that must be seen. `cargo xtask sim` runs more of them, replays one,
+//! and prints what happens in it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has to stop"
+)]
 
-use std::collections::BTreeMap;
-
-use rejoin_sim::scenario::{Options, Outcome, run};
+use rejoin_sim::campaign::{self, MARKS_WORLDS};
+use rejoin_sim::report;
+use rejoin_sim::scenario::{Options, run};
 use rejoin_sim::{Plant, Promise};
-
-const SEEDS_DEFAULT: u64 = 700;
-
-/// Situations that the default seeds must have met; without them a green run would say little.
-const MUST_OCCUR: &[&str] = &[
-    "audit-open",
-    "backup restored",
-    "catch-up waits for credit",
-    "clock stepped",
-    "clone alarm",
-    "crash after commit",
-    "crash amid effects",
-    "crash before commit",
-    "differ",
-    "digest sessions crossed",
-    "exchange",
-    "floor rose",
-    "frames lost in a cut",
-    "identity renewed",
-    "long absence",
-    "one-way stall",
-    "partition",
-    "quarantined",
-    "session catching up",
-    "session fenced",
-    "several inputs in a group",
-    "superseded dots claimed with a push",
-    "three siblings at the end",
-    "unsynced tail lost",
-    "write refused",
-];
-
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-fn replay(seed: u64) -> String {
-    format!(
-        "replay with: REJOIN_SIM_SEED={seed} REJOIN_SIM_TRACE=1 cargo test -p rejoin-sim --test schedules \
-         random_worlds -- --nocapture"
-    )
-}
-
-fn expect_green(seed: u64, outcome: &Outcome) {
-    for line in &outcome.lines {
-        println!("{line}");
-    }
-    if let Some(violation) = &outcome.violation {
-        panic!("seed {seed}: {violation}\n{}", replay(seed));
-    }
-}
 
 #[test]
 fn random_worlds_keep_every_promise() {
-    let trace = setting("REJOIN_SIM_TRACE").is_some();
-    if let Some(seed) = setting("REJOIN_SIM_SEED") {
-        expect_green(seed, &run(seed, Options { trace, ..Options::default() }));
-        return;
-    }
-    let seeds = setting("REJOIN_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT);
-    let from = setting("REJOIN_SIM_FROM").unwrap_or(0);
-    let mut marks: BTreeMap<&str, u64> = BTreeMap::new();
-    let (mut writes, mut virtual_ms) = (0, 0);
-    // Two threads, each with every second seed: a world itself is one thread's.
-    let halves = std::thread::scope(|scope| {
-        let half = |first: u64| {
-            scope.spawn(move || {
-                (from + first..from + seeds)
-                    .step_by(2)
-                    .map(|seed| {
-                        let outcome = run(seed, Options::default());
-                        expect_green(seed, &outcome);
-                        outcome
-                    })
-                    .collect::<Vec<_>>()
-            })
-        };
-        let halves = [half(0), half(1)];
-        halves.map(|half| half.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    });
-    for outcome in halves.into_iter().flatten() {
-        writes += outcome.writes;
-        virtual_ms += outcome.virtual_ms;
-        for (mark, times) in outcome.marks {
-            *marks.entry(mark).or_default() += times;
+    let options = Options::default();
+    let totals = campaign::run(0..MARKS_WORLDS, options, 2, |_, failure| {
+        if let Some(failure) = failure {
+            println!("{}", report::of_failure(&failure, &options));
         }
-    }
-    println!("{seeds} worlds, {writes} writes, {} virtual hours", virtual_ms / 3_600_000);
-    for (mark, times) in &marks {
-        println!("{times:>10}  {mark}");
-    }
-    if seeds >= SEEDS_DEFAULT {
-        let missing: Vec<_> = MUST_OCCUR.iter().filter(|mark| !marks.contains_key(**mark)).collect();
-        assert!(missing.is_empty(), "never occurred: {missing:?}");
-    }
+    });
+    println!("{}", report::of_totals(&totals));
+    assert_eq!(totals.failed, 0, "worlds that failed, see above");
+    assert!(totals.missing_marks().is_empty(), "never occurred: {:?}", totals.missing_marks());
+    assert!(!totals.too_many_passing_zombies(), "{} worlds had a passing zombie", totals.passing_zombies);
 }
 
 #[test]

@@ -17,21 +17,31 @@ use crate::violation::{Promise, Violation, ensure};
 impl World {
     /// Ends every fault: all nodes run, all edges work, all clocks agree and are ahead of every stamp.
     pub fn heal(&mut self) {
-        self.note(|_| "everything heals".into());
+        self.heal_core(&(0..self.nodes.len()).collect());
+    }
+
+    /// Ends every fault among these nodes, and cuts them off from all others.
+    fn heal_core(&mut self, core: &BTreeSet<usize>) {
+        self.note(|world| {
+            let names: Vec<&str> = core.iter().map(|node| world.nodes[*node].name.as_str()).collect();
+            format!("{} heal", names.join(", "))
+        });
         for edge in 0..self.edges.len() {
-            self.edges[edge].blocked = false;
-            self.edges[edge].delay_ms = (1, 10);
-            let stalled =
-                self.edges[edge].connection.and_then(|connection| self.connections.get(&connection));
-            if stalled.is_some_and(|connection| connection.ends.iter().any(|end| end.stalled)) {
-                self.cut_edge(edge);
+            match self.edges[edge].nodes.map(|node| core.contains(&node)) {
+                [true, true] => {
+                    self.edges[edge].blocked = false;
+                    self.edges[edge].delay_ms = (1, 10);
+                    self.end_stall(edge);
+                }
+                [false, false] => {}
+                _ => self.block_edge(edge),
             }
         }
         let ahead = i64::try_from(self.hlc_max_ms).unwrap_or(0)
             - crate::clock::WALL_BASE_MS
             - i64::try_from(self.now_ms).unwrap_or(0);
         let ahead = self.nodes.iter().map(|node| node.clock.offset_ms).fold(ahead.max(0), i64::max);
-        for node in 0..self.nodes.len() {
+        for &node in core {
             self.nodes[node].crash = None;
             self.set_clock(node, Clock { offset_ms: ahead, drift_ppm: 0 });
             self.start(node);
@@ -43,12 +53,18 @@ impl World {
 
     /// Heals, waits until all are equal and quiet, and checks everything.
     pub fn converge(&mut self, bound_ms: u64) -> Result<(), Violation> {
-        self.heal();
+        self.converge_core(&(0..self.nodes.len()).collect(), bound_ms)
+    }
+
+    /// Heals these nodes, cuts them off from all others, waits until they are equal and quiet, and checks them.
+    pub fn converge_core(&mut self, core: &BTreeSet<usize>, bound_ms: u64) -> Result<(), Violation> {
+        self.heal_core(core);
+        let from_ms = self.now_ms;
         let until_ms = self.now_ms + bound_ms;
-        while !self.is_converged() {
+        while !self.are_converged(core) {
             if self.now_ms >= until_ms {
                 let mut states = String::new();
-                for node in &self.nodes {
+                for node in core.iter().map(|node| &self.nodes[*node]) {
                     let process = node.process.as_ref();
                     let quiet = process.map(|process| process.replica.is_quiet());
                     let values = process.map(|process| process.replica.counters().values);
@@ -65,13 +81,18 @@ impl World {
             }
             self.run_until(self.now_ms + 200)?;
         }
-        self.check_all()
+        self.settled_ms = self.settled_ms.max(self.now_ms - from_ms);
+        self.check_these(core)
     }
 
     /// Whether all nodes have the same, and nothing is going on.
     pub fn is_converged(&self) -> bool {
+        self.are_converged(&(0..self.nodes.len()).collect())
+    }
+
+    fn are_converged(&self, core: &BTreeSet<usize>) -> bool {
         let mut processes = Vec::new();
-        for node in &self.nodes {
+        for node in core.iter().map(|node| &self.nodes[*node]) {
             let Some(process) = &node.process else { return false };
             processes.push(process);
         }
@@ -86,18 +107,27 @@ impl World {
             process.replica.frontier() == first.replica.frontier()
                 && process.replica.counters().values == first.replica.counters().values
         };
+        let inside = |nodes: [usize; 2]| nodes.iter().all(|node| core.contains(node));
         let idle = self
             .connections
             .values()
+            .filter(|connection| inside([connection.ends[0].node, connection.ends[1].node]))
             .all(|connection| connection.ends.iter().all(|end| end.queue.is_empty()));
-        let linked = self.edges.iter().all(|edge| edge.connection.is_some());
+        let mut edges = self.edges.iter().filter(|edge| inside(edge.nodes));
+        let linked = edges.all(|edge| edge.connection.is_some());
         idle && linked && processes.iter().all(quiet) && processes.iter().all(same)
     }
 
     /// Checks everything that must hold once all are equal.
     pub fn check_all(&mut self) -> Result<(), Violation> {
+        self.check_these(&(0..self.nodes.len()).collect())
+    }
+
+    fn check_these(&mut self, nodes: &BTreeSet<usize>) -> Result<(), Violation> {
         let snapshots: Vec<(usize, NodeSnapshot)> =
-            (0..self.nodes.len()).filter_map(|node| Some((node, self.snapshot(node)?))).collect();
+            nodes.iter().filter_map(|&node| Some((node, self.snapshot(node)?))).collect();
+        // What replaced a value may be known to a node outside, or to nobody any more.
+        let history_is_partial = self.history_was_lost || nodes.len() < self.nodes.len();
         let Some((first, reference)) = snapshots.first() else { return Ok(()) };
         for (node, snapshot) in &snapshots {
             let this = &self.nodes[*node];
@@ -125,7 +155,7 @@ impl World {
                 let record = snapshot.record(path).map_err(read)?;
                 let document = record.as_ref().map(|record| &record.document);
                 let name = self.nodes[*node].name.clone();
-                let forgiven = |dot: Dot| self.history_was_lost && self.was_replaced(path, dot);
+                let forgiven = |dot: Dot| history_is_partial && self.was_replaced(path, dot);
                 self.oracle
                     .check_path(path, &frontier, document, true, self.epochs_bind(), forgiven)
                     .map_err(|violation| Violation {

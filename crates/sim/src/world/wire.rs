@@ -202,19 +202,30 @@ impl World {
     }
 
     /// Cuts the connection of an edge, if there is one.
-    pub fn cut_edge(&mut self, edge: usize) {
-        if let Some(connection) = self.edges[edge].connection {
+    pub fn cut_edge(&mut self, edge: usize) -> bool {
+        let connection = self.edges[edge].connection;
+        if let Some(connection) = connection {
             self.cut(connection);
         }
+        connection.is_some()
     }
 
     /// One direction of an edge stops carrying frames, and nobody notices until it is cut.
-    pub fn stall_edge(&mut self, edge: usize, direction: usize) {
+    pub fn stall_edge(&mut self, edge: usize, direction: usize) -> bool {
+        let mut stalled = false;
         if let Some(connection) =
             self.edges[edge].connection.and_then(|connection| self.connections.get_mut(&connection))
         {
-            connection.ends[direction & 1].stalled = true;
-            self.trace.mark("one-way stall");
+            stalled = !std::mem::replace(&mut connection.ends[direction & 1].stalled, true);
+        }
+        stalled
+    }
+
+    /// A stalled connection of this edge, if it is one, is found dead.
+    pub fn end_stall(&mut self, edge: usize) {
+        let connection = self.edges[edge].connection.and_then(|connection| self.connections.get(&connection));
+        if connection.is_some_and(|connection| connection.ends.iter().any(|end| end.stalled)) {
+            self.cut_edge(edge);
         }
     }
 

@@ -1,0 +1,126 @@
+//! The command behind `cargo xtask sim`: many seeds, one seed, the planted defects.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use rejoin_sim::campaign::{self, Totals};
+use rejoin_sim::scenario::{Fault, FaultSet, Options};
+use rejoin_sim::{Plant, report};
+
+/// Seconds between two lines of progress.
+const PROGRESS_SECONDS: u64 = 10;
+
+/// Runs random worlds: replicas, disks, links and clocks that fail, and an oracle that sees what is lost.
+#[derive(Parser)]
+#[command(name = "cargo xtask sim", version)]
+struct Arguments {
+    /// How many worlds to run.
+    #[arg(long, default_value_t = 1_000, conflicts_with = "seed")]
+    seeds: u64,
+    /// The seed of the first.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Run only this world.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Print what happens in it.
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Nodes at the start, at most.
+    #[arg(long)]
+    nodes: Option<usize>,
+    /// Steps of the schedule, at most.
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Paths that are written, at most.
+    #[arg(long)]
+    paths: Option<usize>,
+    /// Faults that do not happen.
+    #[arg(long, value_delimiter = ',', value_parser = fault)]
+    without: Vec<Fault>,
+    /// Plant this defect.
+    #[arg(long, value_parser = plant)]
+    plant: Option<Plant>,
+}
+
+fn fault(name: &str) -> Result<Fault, String> {
+    let known = || Fault::ALL.map(Fault::name).join(", ");
+    Fault::of_name(name).ok_or_else(|| format!("not a fault; there are {}", known()))
+}
+
+fn plant(name: &str) -> Result<Plant, String> {
+    let known = || Plant::ALL.map(Plant::name).join(", ");
+    Plant::of_name(name).ok_or_else(|| format!("not a planted defect; there are {}", known()))
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let options = Options {
+        trace: arguments.trace,
+        plant: arguments.plant,
+        nodes_max: arguments.nodes,
+        steps_max: arguments.steps,
+        paths_max: arguments.paths,
+        without: arguments.without.iter().fold(FaultSet::NONE, |set, fault| set.with(*fault)),
+    };
+    let passed = match arguments.seed {
+        Some(seed) => one(seed, options),
+        None => many(&arguments, options),
+    };
+    match passed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn one(seed: u64, options: Options) -> Result<bool, String> {
+    let outcome = campaign::run_one(seed, options);
+    let mut out = std::io::stdout().lock();
+    let mut text = outcome.lines.join("\n");
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(&report::of_world(seed, &outcome));
+    out.write_all(text.as_bytes()).map_err(|error| format!("cannot write to standard output: {error}"))?;
+    Ok(outcome.violation.is_none())
+}
+
+fn many(arguments: &Arguments, options: Options) -> Result<bool, String> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let started = Instant::now();
+    let progress = Mutex::new(Duration::ZERO);
+    let seeds = arguments.from..arguments.from.saturating_add(arguments.seeds);
+    let totals = campaign::run(seeds, options, threads, |ended, failure| {
+        if let Some(failure) = failure {
+            println!("{}", report::of_failure(&failure, &options));
+        }
+        if let Ok(mut last) = progress.try_lock()
+            && started.elapsed() - *last >= Duration::from_secs(PROGRESS_SECONDS)
+        {
+            *last = started.elapsed();
+            eprintln!("{ended} of {} worlds in {} s", arguments.seeds, last.as_secs());
+        }
+    });
+    print!("{}", report::of_totals(&totals));
+    println!("took {:.0} s on {threads} threads", started.elapsed().as_secs_f64());
+    if let Some(file) = &arguments.json {
+        write_figures(file, arguments, &totals)?;
+    }
+    Ok(totals.passed())
+}
+
+fn write_figures(file: &PathBuf, arguments: &Arguments, totals: &Totals) -> Result<(), String> {
+    let figures = report::figures(arguments.from, totals);
+    std::fs::write(file, figures).map_err(|error| format!("cannot write {}: {error}", file.display()))
+}

@@ -1,0 +1,289 @@
+//! What goes wrong, each kind by chance of its own, so that switching one off leaves the others as they are.
+
+use crate::clock::Clock;
+use crate::node::{Backup, CrashPoint};
+use crate::rng::Rng;
+use crate::violation::Violation;
+use crate::world::World;
+
+/// One kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// A link is cut, with frames on their way and in the middle of one.
+    LinkCut,
+    /// One direction of a link stops carrying frames, and nobody notices for a while.
+    OneWayStall,
+    /// A link that comes and goes every few moments.
+    FlappingLink,
+    /// Nodes fall into two halves that cannot reach each other.
+    Partition,
+    /// A node is away for longer than deletes are remembered: unreachable, or not running.
+    LongAbsence,
+    /// A process dies before, after or amid a commit's effects.
+    ProcessCrash,
+    /// A machine loses power, and the disk what was not synced, or a part of it.
+    PowerCut,
+    /// An old backup takes the place of a disk.
+    Restore,
+    /// A copy of a running node's disk is started beside it.
+    Clone,
+    /// A wall clock steps ahead or back.
+    ClockStep,
+    /// A link becomes slow.
+    SlowLink,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Fault; 11] = [
+        Fault::LinkCut,
+        Fault::OneWayStall,
+        Fault::FlappingLink,
+        Fault::Partition,
+        Fault::LongAbsence,
+        Fault::ProcessCrash,
+        Fault::PowerCut,
+        Fault::Restore,
+        Fault::Clone,
+        Fault::ClockStep,
+        Fault::SlowLink,
+    ];
+
+    /// Its name in commands and figures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fault::LinkCut => "link-cut",
+            Fault::OneWayStall => "one-way-stall",
+            Fault::FlappingLink => "flapping-link",
+            Fault::Partition => "partition",
+            Fault::LongAbsence => "long-absence",
+            Fault::ProcessCrash => "process-crash",
+            Fault::PowerCut => "power-cut",
+            Fault::Restore => "restore",
+            Fault::Clone => "clone",
+            Fault::ClockStep => "clock-step",
+            Fault::SlowLink => "slow-link",
+        }
+    }
+
+    /// The fault of that name.
+    pub fn of_name(name: &str) -> Option<Fault> {
+        Fault::ALL.into_iter().find(|fault| fault.name() == name)
+    }
+
+    /// How often it is tried in a world that has it, per thousand steps, and in how many worlds of a thousand it is.
+    fn rate(self) -> (u64, u64) {
+        match self {
+            Fault::LinkCut => (60, 500),
+            Fault::OneWayStall => (20, 500),
+            Fault::FlappingLink => (15, 200),
+            Fault::Partition => (30, 500),
+            Fault::LongAbsence => (8, 400),
+            Fault::ProcessCrash => (40, 500),
+            Fault::PowerCut => (25, 500),
+            Fault::Restore => (15, 300),
+            Fault::Clone => (8, 120),
+            Fault::ClockStep => (30, 300),
+            Fault::SlowLink => (20, 500),
+        }
+    }
+}
+
+/// Some kinds of fault.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FaultSet(u32);
+
+impl FaultSet {
+    /// None.
+    pub const NONE: FaultSet = FaultSet(0);
+
+    /// With this one as well.
+    #[must_use]
+    pub fn with(self, fault: Fault) -> FaultSet {
+        FaultSet(self.0 | 1 << fault as u32)
+    }
+
+    /// Whether it is among them.
+    pub fn contains(self, fault: Fault) -> bool {
+        self.0 & 1 << fault as u32 != 0
+    }
+
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = Fault> {
+        Fault::ALL.into_iter().filter(move |fault| self.contains(*fault))
+    }
+}
+
+/// One kind of fault in one world.
+struct Source {
+    fault: Fault,
+    per_mille: u64,
+    chance: Rng,
+}
+
+/// All that goes wrong in one world, and what of it is going on.
+pub(super) struct Faults {
+    sources: Vec<Source>,
+    mending: Rng,
+    backups: Vec<(usize, Backup)>,
+    flapping: Vec<usize>,
+}
+
+impl Faults {
+    /// The faults of a world: each kind is in it or not, by chance, unless it is switched off or forced.
+    pub(super) fn new(seed: u64, without: FaultSet, forced: &[Fault]) -> Faults {
+        let sources = Fault::ALL.into_iter().map(|fault| {
+            let mut chance = Rng::of_seed(seed ^ (0xfa17 + fault as u64) << 40);
+            let (per_mille, worlds) = fault.rate();
+            let there = chance.chance(worlds);
+            let forced = forced.contains(&fault);
+            let per_mille = match (without.contains(fault), forced, there) {
+                (true, ..) | (false, false, false) => 0,
+                (false, true, _) => per_mille.max(50),
+                (false, false, true) => per_mille,
+            };
+            Source { fault, per_mille, chance }
+        });
+        let mending = Rng::of_seed(seed ^ 0x3e4d << 44);
+        Faults { sources: sources.collect(), mending, backups: Vec::new(), flapping: Vec::new() }
+    }
+
+    /// One step: what was broken may mend, and each fault may strike.
+    pub(super) fn happen(&mut self, world: &mut World) -> Result<(), Violation> {
+        self.mend(world);
+        for at in 0..self.sources.len() {
+            let source = &mut self.sources[at];
+            if !source.chance.chance(source.per_mille) {
+                continue;
+            }
+            let (fault, mut chance) = (source.fault, source.chance.clone());
+            // A stream of its own for what follows, so that how much it draws does not matter later.
+            source.chance.bits();
+            self.strike(world, fault, &mut chance)?;
+        }
+        Ok(())
+    }
+
+    fn mend(&mut self, world: &mut World) {
+        let now_ms = world.now_ms();
+        for node in 0..world.nodes.len() {
+            let back = world.nodes[node].away_until_ms <= now_ms;
+            if !world.is_up(node) && back && self.mending.chance(100) {
+                world.start(node);
+            }
+        }
+        for edge in 0..world.edge_count() {
+            let back = world.edges[edge].away_until_ms <= now_ms;
+            let flapping = self.flapping.contains(&edge);
+            if back && self.mending.chance(if flapping { 500 } else { 40 }) {
+                world.open_edge(edge);
+            }
+            if flapping && self.mending.chance(300) {
+                world.block_edge(edge);
+                world.trace.mark("flapping link went away again");
+            }
+            // A stalled link is found dead in the end.
+            if self.mending.chance(10) {
+                world.end_stall(edge);
+            }
+        }
+    }
+
+    fn strike(&mut self, world: &mut World, fault: Fault, chance: &mut Rng) -> Result<(), Violation> {
+        let edges = world.edge_count();
+        let edge = chance.index(edges);
+        let node = chance.index(world.nodes.len());
+        let done = match fault {
+            Fault::LinkCut => edges > 0 && world.cut_edge(edge),
+            Fault::OneWayStall => edges > 0 && world.stall_edge(edge, chance.index(2)),
+            Fault::FlappingLink => {
+                let more = edges > 0 && !self.flapping.contains(&edge);
+                if more {
+                    self.flapping.push(edge);
+                }
+                more
+            }
+            Fault::Partition => {
+                let side: Vec<bool> = world.nodes.iter().map(|_| chance.chance(500)).collect();
+                for other in 0..edges {
+                    let [one, two] = world.edges[other].nodes;
+                    if side[one] != side[two] {
+                        world.block_edge(other);
+                    }
+                }
+                true
+            }
+            Fault::LongAbsence => {
+                // Deletes are remembered for 0 to 5 s in most worlds.
+                let until_ms = world.now_ms() + chance.between(2_000, 20_000);
+                if chance.chance(400) {
+                    world.kill(node);
+                    world.nodes[node].away_until_ms = until_ms;
+                } else {
+                    for other in 0..edges {
+                        if world.edges[other].nodes.contains(&node) {
+                            world.block_edge(other);
+                            world.edges[other].away_until_ms = until_ms;
+                        }
+                    }
+                }
+                if chance.chance(300) {
+                    let idle_ms = chance.between(1_000, 15_000);
+                    world.run_until(world.now_ms() + idle_ms)?;
+                }
+                true
+            }
+            Fault::ProcessCrash => {
+                let points = [CrashPoint::BeforeCommit, CrashPoint::AfterCommit, CrashPoint::AmidEffects];
+                world.kill_at(node, *chance.pick(&points))
+            }
+            Fault::PowerCut => world.power_cut(node),
+            Fault::Restore => {
+                if chance.chance(600) || self.backups.is_empty() {
+                    self.backups.push((node, world.backup(node)));
+                    false
+                } else {
+                    let (node, backup) = self.backups.swap_remove(chance.index(self.backups.len()));
+                    world.restore(node, &backup);
+                    true
+                }
+            }
+            Fault::Clone => {
+                let possible = world.is_up(node) && world.nodes.len() < NODES_MAX;
+                if possible {
+                    let name = format!("{}{}", world.nodes[node].name, world.nodes.len());
+                    let twin = world.clone_node(node, &name);
+                    let other = chance.index(twin);
+                    world.connect(other, twin);
+                    if chance.chance(500) {
+                        world.connect(node, twin);
+                    }
+                }
+                possible
+            }
+            Fault::ClockStep => {
+                let far = *chance.pick(&[300, 3_000, 90_000, 3_600_000]);
+                let sign = if chance.chance(600) { 1 } else { -1 };
+                let offset_ms = if chance.chance(300) { 0 } else { far * sign };
+                world.trace.mark("clock stepped");
+                let drift_ppm = world.clock(node).drift_ppm;
+                world.set_clock(node, Clock { offset_ms, drift_ppm });
+                true
+            }
+            Fault::SlowLink => {
+                let delay = *chance.pick(&[5, 500, 3_000]);
+                if edges > 0 {
+                    world.set_delay(edge, (1, delay));
+                }
+                edges > 0
+            }
+        };
+        if done {
+            world.count_fault(fault.name());
+        }
+        Ok(())
+    }
+}
+
+/// Nodes of one world, clones included: 25 and a little room for those.
+const NODES_MAX: usize = 28;
