@@ -44,7 +44,11 @@ pub struct CatchUp<V> {
     /// Log rows read and not sent yet.
     rows: VecDeque<(Dot, Path)>,
     chunk_bytes_max: usize,
+    /// What may be on its way uncommitted. The chunk that reaches it may go beyond it.
     credit_bytes: u64,
+    /// What was sent and not granted again. What an earlier catch-up of this link sent and is granted now makes it no
+    /// less than nothing: credit never grows.
+    uncommitted_bytes: u64,
     documents: u64,
     said_caught_up: bool,
 }
@@ -71,6 +75,7 @@ impl<V: View> CatchUp<V> {
             rows: VecDeque::new(),
             chunk_bytes_max,
             credit_bytes,
+            uncommitted_bytes: 0,
             documents: 0,
             said_caught_up: false,
         })
@@ -78,7 +83,7 @@ impl<V: View> CatchUp<V> {
 
     /// The peer has committed `bytes` of chunks.
     pub fn grant(&mut self, bytes: u64) {
-        self.credit_bytes = self.credit_bytes.saturating_add(bytes);
+        self.uncommitted_bytes = self.uncommitted_bytes.saturating_sub(bytes);
     }
 
     /// How many dots the peer lacks.
@@ -91,7 +96,7 @@ impl<V: View> CatchUp<V> {
         if self.said_caught_up {
             return Ok(CatchUpStep::Done { claims: self.missing.clone(), documents: self.documents });
         }
-        if self.credit_bytes == 0 {
+        if self.uncommitted_bytes >= self.credit_bytes {
             return Ok(CatchUpStep::Wait);
         }
         let mut entries = Vec::new();
@@ -112,7 +117,7 @@ impl<V: View> CatchUp<V> {
             return Ok(CatchUpStep::Send(Message::CaughtUp { claims: self.missing.clone() }));
         }
         self.documents += entries.len() as u64;
-        self.credit_bytes = self.credit_bytes.saturating_sub(chunk_cost(&entries));
+        self.uncommitted_bytes = self.uncommitted_bytes.saturating_add(chunk_cost(&entries));
         Ok(CatchUpStep::Send(Message::Chunk(entries)))
     }
 

@@ -344,6 +344,22 @@ fn a_broken_catch_up_goes_on_where_it_was() {
 }
 
 #[test]
+fn credit_does_not_grow_however_long_a_catch_up_takes() {
+    // Chunks of about 400 bytes against 300 of credit: each goes a little beyond it.
+    let config = Config { chunk_bytes_max: 400, credit_bytes: 300, ..Config::default() };
+    let mut cluster = Cluster::with(&["a", "b"], config);
+    cluster.partition(&[&["a"], &["b"]]);
+    for number in 0..300 {
+        cluster.put("a", &format!("doc/{number}"), r#"{"n":1}"#);
+    }
+    cluster.slow("a", "b", 50);
+    cluster.heal();
+    // Every chunk is checked against what is uncommitted when it is sent.
+    cluster.agree();
+    assert!(cluster.count("catch-up waits for credit") > 20);
+}
+
+#[test]
 fn a_damaged_store_is_repaired_in_one_round_at_the_cost_of_the_difference() {
     let mut cluster = Cluster::mesh(&["a", "b"]);
     for number in 0..1_000 {
