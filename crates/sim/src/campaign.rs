@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::scenario::{self, Options, Outcome, PASSING_ZOMBIES_PER_MILLE};
+use crate::scenario::{self, Fault, Options, Outcome, PASSING_ZOMBIES_PER_MILLE};
 use crate::violation::{Promise, Violation};
 
 /// Failing seeds that are kept by name, at most: whoever has a thousand knows enough.
@@ -18,6 +18,16 @@ pub const MARKS_WORLDS: u64 = 1_000;
 
 /// Situations that [`MARKS_WORLDS`] worlds must have met; without them a green run would say little.
 pub const MUST_OCCUR: &[&str] = &[
+    "a claim removed a record",
+    "a commit failed and was kept",
+    "a commit failed and was lost",
+    "a core heals, the rest stays broken",
+    "a digest session removed a record",
+    "a link is ahead",
+    "a newer link replaced an older one",
+    "a node joined later",
+    "a read failed",
+    "a sync failed",
     "audit-open",
     "backup restored",
     "catch-up waits for credit",
@@ -29,15 +39,31 @@ pub const MUST_OCCUR: &[&str] = &[
     "differ",
     "digest sessions crossed",
     "exchange",
+    "flapping link went away again",
     "floor rose",
     "frames lost in a cut",
     "identity renewed",
+    "more than 16 nodes",
+    "no rounds of anti-entropy",
+    "part of the unsynced tail lost",
     "quarantined",
+    "released from quarantine",
     "session catching up",
     "session fenced",
+    "session greeting",
     "several inputs in a group",
     "superseded dots claimed with a push",
     "three siblings at the end",
+    "three siblings on their way",
+    "tombstone collected",
+    "topology: line",
+    "topology: mesh",
+    "topology: random",
+    "topology: random regular",
+    "topology: ring",
+    "topology: star",
+    "topology: two clusters and a bridge",
+    "two nodes parted for good",
     "unsynced tail lost",
     "write refused",
 ];
@@ -127,10 +153,15 @@ impl Totals {
         }
     }
 
-    /// Marks that should have occurred in that many worlds and did not.
+    /// Marks and faults that should have occurred in that many worlds and did not.
     pub fn missing_marks(&self) -> Vec<&'static str> {
-        let expected = if self.worlds >= MARKS_WORLDS { MUST_OCCUR } else { &[] };
-        expected.iter().copied().filter(|mark| !self.marks.contains_key(*mark)).collect()
+        if self.worlds < MARKS_WORLDS {
+            return Vec::new();
+        }
+        let marks = MUST_OCCUR.iter().copied().filter(|mark| !self.marks.contains_key(*mark));
+        let faults =
+            Fault::ALL.map(Fault::name).into_iter().filter(|fault| !self.faults.contains_key(*fault));
+        marks.chain(faults).collect()
     }
 
     /// Whether more worlds than tolerated showed a replaced value for a moment.

@@ -10,6 +10,7 @@
 
 mod clock;
 mod cluster;
+mod disk;
 mod network;
 mod node;
 mod oracle;
@@ -27,6 +28,7 @@ pub mod scenario;
 
 pub use clock::{Clock, WALL_BASE_MS};
 pub use cluster::Cluster;
+pub use disk::{Disk, DiskFault};
 pub use node::{Backup, CrashPoint, NodeSnapshot};
 pub use oracle::{Content, Known, Object, Oracle, Register, Rule};
 pub use plant::Plant;

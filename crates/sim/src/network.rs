@@ -1,4 +1,8 @@
 //! Links: ordered, reliable until cut, slow in their own way in each direction.
+//!
+//! As in the real stack, a link is one ordered stream: on it nothing is reordered, duplicated or lost in the middle. That
+//! happens between links: documents overtake each other by another way, come twice over two ways, and come again when
+//! a link is made anew; a cut loses the end of a stream, in the middle of a frame too.
 
 use std::collections::VecDeque;
 
@@ -11,6 +15,8 @@ pub(crate) struct Frame {
     pub(crate) bytes: Bytes,
     /// The replica counts it in its send queue.
     pub(crate) counted: bool,
+    /// It is a push.
+    pub(crate) push: bool,
     pub(crate) due_ms: u64,
 }
 
@@ -53,6 +59,10 @@ impl Connection {
         self.ends.iter().position(|end| end.link == link)
     }
 
+    pub(crate) fn is_between(&self, nodes: [usize; 2]) -> bool {
+        self.ends.iter().all(|end| nodes.contains(&end.node))
+    }
+
     pub(crate) fn over(&self) -> bool {
         self.ends.iter().all(|end| !end.open)
     }
@@ -62,6 +72,10 @@ impl Connection {
 #[derive(Clone, Debug)]
 pub(crate) struct Edge {
     pub(crate) nodes: [usize; 2],
+    /// The two no longer know each other.
+    pub(crate) removed: bool,
+    /// Only this node can dial; otherwise either can.
+    pub(crate) dialer: Option<usize>,
     /// No connection can be made.
     pub(crate) blocked: bool,
     /// The connection there is.

@@ -5,29 +5,29 @@ use std::sync::Arc;
 
 use rejoin_causal::{Dot, Epoch, Frontier, NodeId};
 use rejoin_replica::{
-    Alarm, Audit, AuditStep, Batch, CatchUp, Commit, Config, Input, LinkId, Policy, Replica,
+    Alarm, Audit, AuditStep, Batch, CatchUp, Commit, Config, Effect, Input, LinkId, Policy, Replica,
 };
-use rejoin_store::engine::MemorySnapshot;
-use rejoin_store::{MemoryEngine, Snapshot, Store, StoreError, SyncPolicy};
+use rejoin_store::{Snapshot, Store, StoreError, SyncPolicy};
 
 use crate::clock::Clock;
+use crate::disk::{Disk, DiskFault, DiskSnapshot};
 use crate::plant::Plant;
 use rejoin_replica::path::Path;
 
 /// A consistent state of a node's store.
-pub type NodeSnapshot = Snapshot<MemorySnapshot>;
+pub type NodeSnapshot = Snapshot<DiskSnapshot>;
 
 /// A copy of a node's disk.
 #[derive(Clone, Debug)]
 pub struct Backup {
-    pub(crate) engine: MemoryEngine,
+    pub(crate) engine: Disk,
     pub(crate) id: NodeId,
     pub(crate) epoch: Epoch,
 }
 
 /// What dies with the process.
 pub(crate) struct Process {
-    pub(crate) store: Store<MemoryEngine>,
+    pub(crate) store: Store<Disk>,
     pub(crate) replica: Replica,
     pub(crate) inbox: VecDeque<Input>,
     pub(crate) working: bool,
@@ -39,6 +39,9 @@ pub(crate) struct Process {
     pub(crate) last_seq: u64,
     pub(crate) since_scan: u64,
     pub(crate) feed_seen: u64,
+    /// Dots that came over each link and are applied, and dots that went out on it as pushes.
+    pub(crate) heard: BTreeMap<LinkId, Frontier>,
+    pub(crate) told: BTreeMap<LinkId, Frontier>,
 }
 
 /// A catch-up being served.
@@ -46,6 +49,8 @@ pub(crate) struct Serving {
     pub(crate) reader: CatchUp<NodeSnapshot>,
     pub(crate) stepping: bool,
     pub(crate) token: u64,
+    /// Bytes of chunks that were sent and not granted again; less than none while an earlier catch-up's are granted.
+    pub(crate) uncommitted_bytes: i128,
     /// The planted early claim is out.
     pub(crate) claimed: bool,
 }
@@ -63,7 +68,7 @@ pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) id: NodeId,
     pub(crate) epoch: Epoch,
-    pub(crate) engine: MemoryEngine,
+    pub(crate) engine: Disk,
     pub(crate) sync: SyncPolicy,
     pub(crate) config: Config,
     pub(crate) policy: Arc<Policy>,
@@ -74,6 +79,8 @@ pub(crate) struct Node {
     /// Counts process starts, so that events of an earlier process are known.
     pub(crate) life: u64,
     pub(crate) crash: Option<CrashPoint>,
+    /// Its disk fails in the next group or reader's step that it concerns.
+    pub(crate) disk_fault: Option<DiskFault>,
     /// Acknowledged writes that this disk must hold.
     pub(crate) promised: BTreeSet<Dot>,
     /// What the operator was told.
@@ -93,14 +100,26 @@ pub enum CrashPoint {
     AmidEffects,
 }
 
+/// What a commit did.
+#[derive(Default)]
+pub(crate) struct Committed {
+    pub(crate) released: Vec<Effect>,
+    pub(crate) touched: BTreeSet<Path>,
+    pub(crate) removed: BTreeSet<Path>,
+    pub(crate) failed: Option<DiskFault>,
+}
+
 /// Passes batches on to the store and notes what they touch.
 pub(crate) struct Recorder<'a> {
-    pub(crate) store: &'a mut Store<MemoryEngine>,
+    pub(crate) store: &'a mut Store<Disk>,
     pub(crate) plant: Option<Plant>,
     pub(crate) pretend: bool,
     pub(crate) touched: BTreeSet<Path>,
+    pub(crate) removed: BTreeSet<Path>,
     pub(crate) committed: bool,
     pub(crate) collected: bool,
+    /// The store failed: the process has to end, and nobody hears of the batch.
+    pub(crate) failed: Option<StoreError>,
 }
 
 impl Commit for Recorder<'_> {
@@ -108,6 +127,8 @@ impl Commit for Recorder<'_> {
 
     fn commit(&mut self, mut batch: Batch) -> Result<(), StoreError> {
         self.touched.extend(batch.records.keys().cloned());
+        let gone = batch.records.iter().filter(|(_, record)| record.is_none());
+        self.removed.extend(gone.map(|(path, _)| path.clone()));
         self.committed = true;
         self.collected = !batch.floor.is_empty();
         if self.plant == Some(Plant::KeepLogRows) {
@@ -116,7 +137,9 @@ impl Commit for Recorder<'_> {
         if self.pretend {
             return Ok(());
         }
-        self.store.commit(batch)
+        // Invariant: what is released after a failure is told to the oracle and to nobody else.
+        self.failed = self.store.commit(batch).err();
+        Ok(())
     }
 }
 

@@ -59,6 +59,11 @@ impl Plant {
         Plant::ALL.into_iter().find(|plant| plant.name() == name)
     }
 
+    /// Rounds of anti-entropy would mend what it breaks.
+    pub(crate) fn needs_calm(self) -> bool {
+        false
+    }
+
     /// Faults without which it cannot show.
     pub fn needs(self) -> &'static [Fault] {
         match self {

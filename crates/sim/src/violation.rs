@@ -38,6 +38,14 @@ pub enum Promise {
     Admission,
     /// A write crosses a link at most once in each direction.
     NoEcho,
+    /// A write's stamp is newer than every stamp at its path.
+    StampsGrow,
+    /// Only old tombstones are forgotten.
+    Collection,
+    /// Queues, credit and quarantine stay within their bounds.
+    Bounded,
+    /// No two running nodes have one identity in the end.
+    NoClones,
     /// Nothing panics.
     NoPanic,
 }

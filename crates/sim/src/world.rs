@@ -15,9 +15,10 @@ use rejoin_causal::{Dot, Epoch, NodeId};
 use rejoin_replica::{
     Alarm, Config, Input, LinkId, Refusal, Replica, RequestId, RoundReport, Start, Status, Write, Written,
 };
-use rejoin_store::{Engine, MemoryEngine, Store, SyncPolicy};
+use rejoin_store::{Engine, Store, SyncPolicy};
 
 use crate::clock::Clock;
+use crate::disk::{Disk, DiskFault};
 use crate::network::{Connection, Edge};
 use crate::node::{Backup, CrashPoint, Node, NodeSnapshot, Process};
 use crate::oracle::Oracle;
@@ -109,6 +110,8 @@ pub struct World {
     pub sent_bytes: u64,
     /// The longest that healed nodes took to become equal, in virtual milliseconds.
     pub settled_ms: u64,
+    /// Bytes of pushes that the group at hand has sent, by link.
+    pushed_now: BTreeMap<LinkId, u64>,
     /// Counts live dots per connection and direction when set.
     pub crossings: Option<BTreeMap<(u64, usize, Dot), u64>>,
 }
@@ -141,6 +144,7 @@ impl World {
             sent: BTreeMap::new(),
             sent_bytes: 0,
             settled_ms: 0,
+            pushed_now: BTreeMap::new(),
             crossings: None,
         }
     }
@@ -150,10 +154,10 @@ impl World {
     /// A new node with an empty disk, started.
     pub fn add_node(&mut self, name: &str, sync: SyncPolicy) -> usize {
         let id = self.new_node_id();
-        self.place(name, id, MemoryEngine::new(), sync)
+        self.place(name, id, Disk::new(), sync)
     }
 
-    fn place(&mut self, name: &str, id: NodeId, engine: MemoryEngine, sync: SyncPolicy) -> usize {
+    fn place(&mut self, name: &str, id: NodeId, engine: Disk, sync: SyncPolicy) -> usize {
         self.nodes.push(Node {
             name: name.into(),
             id,
@@ -167,6 +171,7 @@ impl World {
             away_until_ms: 0,
             life: 0,
             crash: None,
+            disk_fault: None,
             promised: BTreeSet::new(),
             alarms: Vec::new(),
             damaged: false,
@@ -185,19 +190,55 @@ impl World {
 
     /// Makes two nodes dial each other from now on.
     pub fn connect(&mut self, one: usize, other: usize) {
-        let known = |edge: &Edge| edge.nodes == [one, other] || edge.nodes == [other, one];
-        if one == other || self.edges.iter().any(known) {
+        if one == other {
+            return;
+        }
+        if let Some(edge) = self.edge_between(one, other) {
+            self.edges[edge].removed = false;
+            self.redial(edge, 1, 20);
             return;
         }
         self.edges.push(Edge {
             nodes: [one, other],
             blocked: false,
+            removed: false,
+            dialer: None,
             connection: None,
             away_until_ms: 0,
             dialing: false,
             delay_ms: self.settings.delay_ms,
         });
         self.redial(self.edges.len() - 1, 1, 20);
+    }
+
+    /// Two nodes no longer dial each other, unless that would cut some nodes off from the others for good.
+    pub fn disconnect(&mut self, edge: usize) -> bool {
+        if self.edges[edge].removed {
+            return false;
+        }
+        self.edges[edge].removed = true;
+        let mut reached = BTreeSet::from([0]);
+        loop {
+            let before = reached.len();
+            for [one, other] in self.edges.iter().filter(|edge| !edge.removed).map(|edge| edge.nodes) {
+                if reached.contains(&one) || reached.contains(&other) {
+                    reached.extend([one, other]);
+                }
+            }
+            if reached.len() == before {
+                break;
+            }
+        }
+        self.edges[edge].removed = reached.len() == self.nodes.len();
+        if self.edges[edge].removed {
+            self.cut_edge(edge);
+        }
+        self.edges[edge].removed
+    }
+
+    /// From now on, only this node can dial the other on this edge.
+    pub fn set_dialer(&mut self, edge: usize, end: usize) {
+        self.edges[edge].dialer = Some(self.edges[edge].nodes[end & 1]);
     }
 
     /// The edges there are.
@@ -322,6 +363,7 @@ impl World {
             Some(Plant::NoSync) => SyncPolicy::Never,
             _ => this.sync,
         };
+        this.engine.mend();
         let mut store = Store::open(this.engine.clone(), sync).map_err(failed)?;
         match store.note("id").map_err(failed)? {
             Some(id) => {
@@ -366,6 +408,8 @@ impl World {
             last_seq: 0,
             since_scan: 0,
             feed_seen,
+            heard: BTreeMap::new(),
+            told: BTreeMap::new(),
         });
         self.trace.mix(&[1, self.now_ms, node as u64, epoch.0]);
         self.note(|world| {
@@ -386,6 +430,8 @@ impl World {
             return;
         }
         self.nodes[node].crash = None;
+        self.nodes[node].disk_fault = None;
+        self.nodes[node].engine.mend();
         self.trace.mix(&[2, self.now_ms, node as u64]);
         self.trace.mark("process died");
         self.note(|world| format!("{} dies", world.nodes[node].name));
@@ -421,13 +467,42 @@ impl World {
         let was_up = self.is_up(node);
         self.kill(node);
         let this = &mut self.nodes[node];
-        this.engine.crash();
+        let tail = this.engine.unsynced();
+        let kept = self.rng.index(tail + 1);
+        this.engine = this.engine.after_power_cut(kept);
         if this.sync == SyncPolicy::Never {
             this.promised.clear();
             self.history_was_lost = true;
+        }
+        if kept < tail {
             self.trace.mark("unsynced tail lost");
         }
+        if kept > 0 && kept < tail {
+            self.trace.mark("part of the unsynced tail lost");
+        }
         was_up
+    }
+
+    /// A node's disk fails in its next group or reader's step that this concerns.
+    pub fn break_disk(&mut self, node: usize, fault: DiskFault) -> bool {
+        let up = self.is_up(node);
+        if up {
+            self.nodes[node].disk_fault = Some(fault);
+        }
+        up
+    }
+
+    /// A node's disk is gone; the machine comes back with an empty one, and so with a new identity.
+    pub fn lose_disk(&mut self, node: usize) {
+        self.kill(node);
+        self.history_was_lost = true;
+        self.note(|world| format!("{} loses its disk", world.nodes[node].name));
+        let id = self.new_node_id();
+        let this = &mut self.nodes[node];
+        this.engine = Disk::new();
+        this.id = id;
+        this.promised.clear();
+        self.start(node);
     }
 
     /// The operating system writes its buffers to the device.

@@ -1,6 +1,9 @@
 //! What goes wrong, each kind by chance of its own, so that switching one off leaves the others as they are.
 
+use rejoin_store::SyncPolicy;
+
 use crate::clock::Clock;
+use crate::disk::DiskFault;
 use crate::node::{Backup, CrashPoint};
 use crate::rng::Rng;
 use crate::violation::Violation;
@@ -29,13 +32,29 @@ pub enum Fault {
     Clone,
     /// A wall clock steps ahead or back.
     ClockStep,
+    /// A wall clock reads ten years ahead.
+    ClockFarAhead,
+    /// A wall clock gains or loses up to a twentieth.
+    ClockDrift,
     /// A link becomes slow.
     SlowLink,
+    /// Only one of two nodes can reach the other.
+    OneWayDial,
+    /// A commit fails: nothing of it is there, or all of it.
+    CommitError,
+    /// A sync fails.
+    SyncError,
+    /// A read fails, of a group of inputs, a catch-up or a digest session.
+    ReadError,
+    /// A disk is lost with all it held, and the machine starts over with an empty one.
+    DiskLoss,
+    /// Links are added and taken away, and nodes join.
+    Rewiring,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 11] = [
+    pub const ALL: [Fault; 19] = [
         Fault::LinkCut,
         Fault::OneWayStall,
         Fault::FlappingLink,
@@ -46,7 +65,15 @@ impl Fault {
         Fault::Restore,
         Fault::Clone,
         Fault::ClockStep,
+        Fault::ClockFarAhead,
+        Fault::ClockDrift,
         Fault::SlowLink,
+        Fault::OneWayDial,
+        Fault::CommitError,
+        Fault::SyncError,
+        Fault::ReadError,
+        Fault::DiskLoss,
+        Fault::Rewiring,
     ];
 
     /// Its name in commands and figures.
@@ -62,7 +89,15 @@ impl Fault {
             Fault::Restore => "restore",
             Fault::Clone => "clone",
             Fault::ClockStep => "clock-step",
+            Fault::ClockFarAhead => "clock-far-ahead",
+            Fault::ClockDrift => "clock-drift",
             Fault::SlowLink => "slow-link",
+            Fault::OneWayDial => "one-way-dial",
+            Fault::CommitError => "commit-error",
+            Fault::SyncError => "sync-error",
+            Fault::ReadError => "read-error",
+            Fault::DiskLoss => "disk-loss",
+            Fault::Rewiring => "rewiring",
         }
     }
 
@@ -84,7 +119,15 @@ impl Fault {
             Fault::Restore => (15, 300),
             Fault::Clone => (8, 120),
             Fault::ClockStep => (30, 300),
+            Fault::ClockFarAhead => (10, 60),
+            Fault::ClockDrift => (20, 200),
             Fault::SlowLink => (20, 500),
+            Fault::OneWayDial => (10, 200),
+            Fault::CommitError => (15, 250),
+            Fault::SyncError => (15, 200),
+            Fault::ReadError => (15, 250),
+            Fault::DiskLoss => (5, 150),
+            Fault::Rewiring => (25, 250),
         }
     }
 }
@@ -130,12 +173,13 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    /// The faults of a world: each kind is in it or not, by chance, unless it is switched off or forced.
-    pub(super) fn new(seed: u64, without: FaultSet, forced: &[Fault]) -> Faults {
+    /// The faults of a world: each kind is in it or not, by chance, unless it is switched off or forced. A calm world
+    /// has slow links and cut ones.
+    pub(super) fn new(seed: u64, without: FaultSet, forced: &[Fault], calm: bool) -> Faults {
         let sources = Fault::ALL.into_iter().map(|fault| {
             let mut chance = Rng::of_seed(seed ^ (0xfa17 + fault as u64) << 40);
             let (per_mille, worlds) = fault.rate();
-            let there = chance.chance(worlds);
+            let there = chance.chance(worlds) && (!calm || matches!(fault, Fault::LinkCut | Fault::SlowLink));
             let forced = forced.contains(&fault);
             let per_mille = match (without.contains(fault), forced, there) {
                 (true, ..) | (false, false, false) => 0,
@@ -185,6 +229,30 @@ impl Faults {
             // A stalled link is found dead in the end.
             if self.mending.chance(10) {
                 world.end_stall(edge);
+            }
+        }
+    }
+
+    fn rewire(&mut self, world: &mut World, chance: &mut Rng, node: usize, edge: usize) -> bool {
+        match chance.below(10) {
+            0 if world.nodes.len() < NODES_MAX => {
+                let name = format!("new{}", world.nodes.len());
+                let joined = world.add_node(&name, SyncPolicy::EveryCommit);
+                world.connect(node, joined);
+                world.trace.mark("a node joined later");
+                true
+            }
+            1..=4 => {
+                let removed = world.edge_count() > 0 && world.disconnect(edge);
+                if removed {
+                    world.trace.mark("two nodes parted for good");
+                }
+                removed
+            }
+            _ => {
+                let other = chance.index(world.nodes.len());
+                world.connect(node, other);
+                node != other
             }
         }
     }
@@ -270,6 +338,38 @@ impl Faults {
                 world.set_clock(node, Clock { offset_ms, drift_ppm });
                 true
             }
+            Fault::ClockFarAhead => {
+                let drift_ppm = world.clock(node).drift_ppm;
+                world.set_clock(node, Clock { offset_ms: TEN_YEARS_MS, drift_ppm });
+                true
+            }
+            Fault::ClockDrift => {
+                let clock = world.clock(node);
+                let drift_ppm = i64::try_from(chance.below(100_000)).unwrap_or(0) - 50_000;
+                // It goes on from what it reads now.
+                let elapsed = i64::try_from(world.now_ms()).unwrap_or(0);
+                let offset_ms = clock.offset_ms + elapsed * (clock.drift_ppm - drift_ppm) / 1_000_000;
+                world.set_clock(node, Clock { offset_ms, drift_ppm });
+                true
+            }
+            Fault::OneWayDial => {
+                if edges > 0 {
+                    world.set_dialer(edge, chance.index(2));
+                }
+                edges > 0
+            }
+            Fault::CommitError => {
+                let kinds = [DiskFault::CommitLost, DiskFault::CommitKept];
+                world.break_disk(node, *chance.pick(&kinds))
+            }
+            Fault::SyncError => world.break_disk(node, DiskFault::Sync),
+            Fault::ReadError => world.break_disk(node, DiskFault::Read(chance.below(12))),
+            Fault::DiskLoss => {
+                self.backups.retain(|(of, _)| *of != node);
+                world.lose_disk(node);
+                true
+            }
+            Fault::Rewiring => self.rewire(world, chance, node, edge),
             Fault::SlowLink => {
                 let delay = *chance.pick(&[5, 500, 3_000]);
                 if edges > 0 {
@@ -284,6 +384,9 @@ impl Faults {
         Ok(())
     }
 }
+
+/// Far beyond every clock that is merely wrong.
+const TEN_YEARS_MS: i64 = 315_360_000_000;
 
 /// Nodes of one world, clones included: 25 and a little room for those.
 const NODES_MAX: usize = 28;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use rejoin_replica::message::Entry;
 use rejoin_replica::{Alarm, Audit, AuditStep, CatchUp, CatchUpStep, Effect, Input, LinkId, Message, codec};
 
 use super::{Event, World};
@@ -42,7 +43,7 @@ impl World {
                 let snapshot = process.store.snapshot();
                 let reader = CatchUp::new(snapshot, &known, config.chunk_bytes_max, config.credit_bytes)
                     .map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
-                let serving = Serving { reader, stepping: true, token, claimed: false };
+                let serving = Serving { reader, stepping: true, token, uncommitted_bytes: 0, claimed: false };
                 if process.serving.insert(link, serving).is_some() {
                     self.trace.mark("catch-up replaced another");
                 }
@@ -55,6 +56,7 @@ impl World {
                     self.process(node, life).and_then(|process| process.serving.get_mut(&link))
                 {
                     serving.reader.grant(bytes);
+                    serving.uncommitted_bytes -= i128::from(bytes);
                     if !serving.stepping {
                         serving.stepping = true;
                         step = Some(serving.token);
@@ -70,6 +72,10 @@ impl World {
                 self.rounds.insert(request, report);
             }
             Effect::Status(request, status) => {
+                let room = self.nodes[node].config.quarantine_entries_max as u64;
+                ensure(status.quarantined <= room, Promise::Bounded, || {
+                    format!("{} holds {} documents", self.nodes[node].name, status.quarantined)
+                })?;
                 for link in &status.links {
                     if link.ahead > 0 {
                         self.trace.mark("a link is ahead");
@@ -167,12 +173,28 @@ impl World {
             self.after(0, 5, Event::Step { node, life, link, token });
             return Ok(());
         }
-        let step = serving
-            .reader
-            .step()
-            .map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
+        self.arm_reads(node);
+        let Some(process) = self.process(node, life) else { return Ok(()) };
+        let Some(serving) = process.serving.get_mut(&link) else { return Ok(()) };
+        let step = serving.reader.step();
+        if self.disarm_reads(node, step.is_err()) {
+            self.kill(node);
+            return Ok(());
+        }
+        let credit_bytes = self.nodes[node].config.credit_bytes;
+        let Some(process) = self.process(node, life) else { return Ok(()) };
+        let Some(serving) = process.serving.get_mut(&link) else { return Ok(()) };
+        let step =
+            step.map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
         match step {
             CatchUpStep::Send(message) => {
+                if let Message::Chunk(entries) = &message {
+                    let before = serving.uncommitted_bytes;
+                    serving.uncommitted_bytes += i128::from(entries.iter().map(cost).sum::<u64>());
+                    ensure(before < i128::from(credit_bytes), Promise::Bounded, || {
+                        format!("a chunk on {link:?} with {before} of {credit_bytes} bytes uncommitted")
+                    })?;
+                }
                 self.send(node, link, Bytes::from(codec::encode(&message)), false)?;
                 self.after(0, 5, Event::Step { node, life, link, token });
             }
@@ -228,7 +250,6 @@ impl World {
         token: u64,
     ) -> Result<(), Violation> {
         let newer = self.settings.plant == Some(Plant::NewerFrontier);
-        let failed = |error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}"));
         let Some(process) = self.process(node, life) else { return Ok(()) };
         let frontier = process.replica.frontier().clone();
         let Some(auditing) = process.auditing.get_mut(&link).filter(|auditing| auditing.token == token)
@@ -239,22 +260,32 @@ impl World {
             auditing.stepping = false;
             return Ok(());
         };
-        let mut output = match (step, snapshot, auditing.reader.as_mut()) {
-            (AuditStep::Open, Some(snapshot), _) => {
-                let (reader, output) = Audit::open(snapshot).map_err(failed)?;
-                auditing.reader = Some(reader);
-                output
-            }
+        let reader = auditing.reader.take();
+        self.arm_reads(node);
+        let read = match (step, snapshot, reader) {
+            (AuditStep::Open, Some(snapshot), _) => Audit::open(snapshot).map(|read| (Some(read.0), read.1)),
             (AuditStep::Accept, Some(snapshot), _) => {
-                let (reader, output) = Audit::accept(snapshot).map_err(failed)?;
-                auditing.reader = Some(reader);
-                output
+                Audit::accept(snapshot).map(|read| (Some(read.0), read.1))
             }
-            (AuditStep::Compare(message), _, Some(reader)) => reader.compare(message).map_err(failed)?,
-            (AuditStep::Continue, _, Some(reader)) => reader.go_on().map_err(failed)?,
-            (AuditStep::Reply(paths), _, Some(reader)) => reader.reply(&paths).map_err(failed)?,
-            _ => Vec::new(),
+            (AuditStep::Compare(message), _, Some(mut reader)) => {
+                reader.compare(message).map(|output| (Some(reader), output))
+            }
+            (AuditStep::Continue, _, Some(mut reader)) => reader.go_on().map(|output| (Some(reader), output)),
+            (AuditStep::Reply(paths), _, Some(reader)) => {
+                reader.reply(&paths).map(|output| (Some(reader), output))
+            }
+            (_, _, reader) => Ok((reader, Vec::new())),
         };
+        if self.disarm_reads(node, read.is_err()) {
+            self.kill(node);
+            return Ok(());
+        }
+        let (reader, mut output) =
+            read.map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
+        let Some(process) = self.process(node, life) else { return Ok(()) };
+        if let Some(auditing) = process.auditing.get_mut(&link) {
+            auditing.reader = reader;
+        }
         for message in &mut output {
             if let Message::AuditOpen { frontier: said, .. } | Message::AuditAccept { frontier: said, .. } =
                 message
@@ -281,4 +312,10 @@ impl World {
         self.next_id += 1;
         self.next_id
     }
+}
+
+/// What a document costs of a receiver's credit, by docs/protocol.md: path, 24 bytes a version, body.
+fn cost(entry: &Entry) -> u64 {
+    let versions = entry.document.versions().iter().map(|version| 24 + version.body.weight());
+    (entry.path.as_str().len() + versions.sum::<usize>()) as u64
 }

@@ -5,15 +5,64 @@ use std::sync::Arc;
 
 use rejoin_causal::{Dot, Frontier};
 use rejoin_replica::path::Path;
-use rejoin_replica::{Change, Condition, Effect, Effects, Input, Message, Observed, Replica, Start, View};
+use rejoin_replica::{
+    Change, Condition, Effect, Effects, Input, LinkId, Message, Observed, Replica, Start, View,
+};
 
 use super::{Event, World};
 use crate::check;
-use crate::node::{CrashPoint, NodeSnapshot, Recorder};
+use crate::disk::DiskFault;
+use crate::node::{Committed, CrashPoint, NodeSnapshot, Recorder};
 use crate::oracle::{Known, Object, Rule};
 use crate::plant::Plant;
 use crate::strategies::rule;
 use crate::violation::{Promise, Violation, ensure};
+
+/// What a group of inputs was about.
+#[derive(Default)]
+pub(super) struct Asked {
+    writes: bool,
+    messages: bool,
+    exchanged: bool,
+    caught_up: bool,
+    heard: Vec<(LinkId, Dot)>,
+}
+
+impl Asked {
+    fn of(group: &[Input]) -> Asked {
+        let mut asked = Asked::default();
+        for input in group {
+            match input {
+                Input::Write(..) | Input::Renewed { .. } => asked.writes = true,
+                Input::Message(link, message) => {
+                    asked.messages = true;
+                    match message {
+                        Message::Exchange(_) | Message::Exchanged { .. } => asked.exchanged = true,
+                        Message::CaughtUp { .. } => asked.caught_up = true,
+                        Message::Push(entries) | Message::Chunk(entries) => {
+                            let dots = entries.iter().flat_map(|entry| entry.claims());
+                            asked.heard.extend(dots.map(|dot| (*link, dot)));
+                        }
+                        _ => {}
+                    }
+                }
+                _ => {}
+            }
+        }
+        asked
+    }
+}
+
+/// Who hears of a group's writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Their clients.
+    Now,
+    /// Nobody; but they are durable.
+    Later,
+    /// Nobody, and whether they are durable is not known.
+    Nothing,
+}
 
 impl World {
     /// Handles one group of inputs of a node, commits it, checks what it did and performs its effects.
@@ -103,7 +152,15 @@ impl World {
         let failed = |error: rejoin_store::StoreError| {
             Violation::new(Promise::RowsAgree, format!("a store fails: {error}"))
         };
-        let effects = process.replica.handle(group, now, &snapshot).map_err(failed)?;
+        let asked = Asked::of(&group);
+        self.arm_reads(node);
+        let Some(process) = self.process(node, life) else { return Ok(()) };
+        let handled = process.replica.handle(group, now, &snapshot);
+        if self.disarm_reads(node, handled.is_err()) {
+            self.kill(node);
+            return Ok(());
+        }
+        let effects = handled.map_err(failed)?;
         let crash = self.nodes[node].crash.take();
         if crash == Some(CrashPoint::BeforeCommit) {
             drop(effects);
@@ -112,12 +169,28 @@ impl World {
             return Ok(());
         }
         let pretend = self.settings.plant == Some(Plant::ReleaseBeforeCommit) && crash.is_some();
-        let (released, touched) = self.commit(node, effects, pretend)?;
-
-        self.account(node, &snapshot, &released, crash == Some(CrashPoint::AfterCommit))?;
-        if !pretend {
-            self.check_commit(node, &before, touched)?;
+        let committed = self.commit(node, effects, pretend)?;
+        if committed.failed == Some(DiskFault::CommitLost) {
+            self.kill(node);
+            return Ok(());
         }
+
+        let heard = match (committed.failed, crash) {
+            (Some(_), _) => Heard::Nothing,
+            (None, Some(CrashPoint::AfterCommit)) => Heard::Later,
+            (None, _) => Heard::Now,
+        };
+        self.account(node, &snapshot, &committed.released, heard)?;
+        if !pretend {
+            self.check_removed(node, &snapshot, &committed, &asked)?;
+            self.check_commit(node, &before, committed.touched, &asked)?;
+        }
+        if committed.failed.is_some() {
+            self.kill(node);
+            return Ok(());
+        }
+        let released = committed.released;
+        self.pushed_now.clear();
         let performed = match crash {
             Some(CrashPoint::AfterCommit) => 0,
             Some(_) if pretend => released.len(),
@@ -126,6 +199,13 @@ impl World {
         };
         for effect in released.into_iter().take(performed) {
             self.perform(node, life, effect)?;
+        }
+        self.check_queues(node)?;
+        if let Some(process) = self.process(node, life) {
+            let frontier = process.replica.frontier();
+            for (link, dot) in asked.heard.into_iter().filter(|(_, dot)| frontier.contains(*dot)) {
+                process.heard.entry(link).or_default().insert(dot);
+            }
         }
         if let Some(point) = crash {
             self.trace.mark(match point {
@@ -144,28 +224,50 @@ impl World {
         node: usize,
         effects: Effects,
         pretend: bool,
-    ) -> Result<(Vec<Effect>, BTreeSet<Path>), Violation> {
+    ) -> Result<Committed, Violation> {
         let plant = self.settings.plant;
-        let Some(process) = self.nodes[node].process.as_mut() else {
-            return Ok((Vec::new(), BTreeSet::new()));
-        };
+        let fault = self.nodes[node].disk_fault.filter(|fault| !matches!(fault, DiskFault::Read(_)));
+        if let Some(fault) = fault {
+            self.nodes[node].engine.break_next(fault);
+        }
+        let Some(process) = self.nodes[node].process.as_mut() else { return Ok(Committed::default()) };
         let mut recorder = Recorder {
             store: &mut process.store,
             plant,
             pretend,
             touched: BTreeSet::new(),
+            removed: BTreeSet::new(),
+            failed: None,
             committed: false,
             collected: false,
         };
         let released = effects
             .commit(&mut recorder)
             .map_err(|error| Violation::new(Promise::RowsAgree, format!("a commit fails: {error}")))?;
-        let (touched, committed, collected) = (recorder.touched, recorder.committed, recorder.collected);
+        let Recorder { touched, removed, committed, collected, failed, .. } = recorder;
         process.since_scan += u64::from(committed);
+        if fault.is_some() && failed.is_none() {
+            // Nothing was written that could have failed.
+            self.nodes[node].engine.mend();
+        }
+        let failed = match (failed, fault) {
+            (None, _) => None,
+            (Some(_), Some(fault)) => {
+                self.trace.mark(match fault {
+                    DiskFault::CommitLost => "a commit failed and was lost",
+                    DiskFault::CommitKept => "a commit failed and was kept",
+                    _ => "a sync failed",
+                });
+                Some(fault)
+            }
+            (Some(error), None) => {
+                return Err(Violation::new(Promise::RowsAgree, format!("a commit fails: {error}")));
+            }
+        };
         if collected {
             self.trace.mark("floor rose");
         }
-        Ok((released, touched))
+        Ok(Committed { released, touched, removed, failed })
     }
 
     /// Tells the oracle of the writes of a group, in order.
@@ -174,7 +276,7 @@ impl World {
         node: usize,
         before: &NodeSnapshot,
         released: &[Effect],
-        unheard: bool,
+        heard: Heard,
     ) -> Result<(), Violation> {
         let mut live: BTreeMap<Path, BTreeSet<Dot>> = BTreeMap::new();
         for effect in released {
@@ -215,6 +317,15 @@ impl World {
                     ensure(written.dot == expected || reuses, Promise::DotsAreUnique, || {
                         format!("{name} minted {:?} and should have minted {expected:?}", written.dot)
                     })?;
+                    // The clock has seen every stamp that was merged here.
+                    let newest = versions
+                        .iter()
+                        .filter_map(|dot| self.oracle.writes().get(dot))
+                        .map(|known| known.hlc);
+                    let newest = newest.max().unwrap_or_default();
+                    ensure(written.hlc > newest, Promise::StampsGrow, || {
+                        format!("{name} stamps {:?} over {newest:?} at {:?}", written.hlc, write.path)
+                    })?;
                     let observed: BTreeSet<Dot> = match &write.observed {
                         Observed::All => versions.clone(),
                         Observed::These(dots) => {
@@ -233,7 +344,7 @@ impl World {
                         content,
                         observed,
                         kept,
-                        acknowledged: !unheard,
+                        acknowledged: heard == Heard::Now,
                     };
                     self.trace.mix(&[3, written.dot.epoch.0, written.dot.seq, written.hlc.0]);
                     match self.oracle.record(written.dot, known) {
@@ -249,7 +360,9 @@ impl World {
                     if let Some(process) = this.process.as_mut() {
                         process.last_seq = written.dot.seq;
                     }
-                    this.promised.insert(written.dot);
+                    if heard != Heard::Nothing {
+                        this.promised.insert(written.dot);
+                    }
                 }
                 Err(_) => {
                     self.trace.mark("write refused");
@@ -262,12 +375,94 @@ impl World {
         Ok(())
     }
 
+    /// Makes reads of this group or step fail, if they are to.
+    pub(super) fn arm_reads(&mut self, node: usize) {
+        let this = &self.nodes[node];
+        if let Some(fault @ DiskFault::Read(_)) = this.disk_fault {
+            this.engine.break_next(fault);
+        }
+    }
+
+    /// Ends that; says whether a read has failed as planned.
+    pub(super) fn disarm_reads(&mut self, node: usize, failed: bool) -> bool {
+        let this = &mut self.nodes[node];
+        if !matches!(this.disk_fault, Some(DiskFault::Read(_))) {
+            return false;
+        }
+        this.engine.mend();
+        if failed {
+            this.disk_fault = None;
+            self.trace.mark("a read failed");
+        }
+        failed
+    }
+
+    /// Records may go only when a digest session or a claim says so, or when their tombstone is old enough.
+    fn check_removed(
+        &mut self,
+        node: usize,
+        before: &NodeSnapshot,
+        committed: &Committed,
+        asked: &Asked,
+    ) -> Result<(), Violation> {
+        if committed.removed.is_empty() {
+            return Ok(());
+        }
+        if asked.messages && !asked.exchanged && !asked.caught_up {
+            // A document can meet its own collected past and end empty.
+            return Ok(());
+        }
+        if asked.exchanged || asked.caught_up {
+            self.trace.mark(if asked.exchanged {
+                "a digest session removed a record"
+            } else {
+                "a claim removed a record"
+            });
+            return Ok(());
+        }
+        let this = &self.nodes[node];
+        let oldest_ms =
+            this.clock.now(self.now_ms).wall_ms.saturating_sub(this.config.tombstone_retention_ms);
+        for path in &committed.removed {
+            let record = before
+                .record(path)
+                .map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
+            let versions = record.iter().flat_map(|record| record.document.versions());
+            for version in versions {
+                let old = self.oracle.is_tombstone(version.dot) && version.hlc.unix_ms() <= oldest_ms;
+                ensure(old, Promise::Collection, || {
+                    format!("{} forgets {path:?} with {:?} at {oldest_ms}", this.name, version)
+                })?;
+            }
+        }
+        self.trace.mark("tombstone collected");
+        Ok(())
+    }
+
+    /// Pushes that wait on a link stay within their bound, unless one group alone is beyond it.
+    fn check_queues(&mut self, node: usize) -> Result<(), Violation> {
+        let bound = self.nodes[node].config.push_queue_bytes_max;
+        for (link, now_bytes) in std::mem::take(&mut self.pushed_now) {
+            let connection = self.links.get(&link).and_then(|id| self.connections.get(id));
+            let Some(end) = connection.and_then(|found| Some(&found.ends[found.end_of(link)?])) else {
+                continue;
+            };
+            let pushes = end.queue.iter().filter(|frame| frame.push);
+            let waiting: u64 = pushes.map(|frame| frame.bytes.len() as u64).sum();
+            ensure(waiting <= bound.max(now_bytes), Promise::Bounded, || {
+                format!("{} has {waiting} bytes of pushes in a queue of {bound}", self.nodes[node].name)
+            })?;
+        }
+        Ok(())
+    }
+
     /// What must hold after every commit, at the paths it touched; from time to time, everywhere.
     pub(super) fn check_commit(
         &mut self,
         node: usize,
         before: &Frontier,
         mut touched: BTreeSet<Path>,
+        asked: &Asked,
     ) -> Result<(), Violation> {
         let this = &self.nodes[node];
         let Some(process) = &this.process else { return Ok(()) };
@@ -276,7 +471,11 @@ impl World {
         ensure(frontier.is_superset(before), Promise::FrontierIsTrue, || {
             format!("the frontier of {} shrank", this.name)
         })?;
-        for dot in frontier.difference(before).iter() {
+        let fresh = frontier.difference(before);
+        if !fresh.is_empty() && !asked.writes && !asked.messages {
+            self.trace.mark("released from quarantine");
+        }
+        for dot in fresh.iter() {
             let path = self.oracle.path_of(dot);
             ensure(path.is_some(), Promise::FrontierIsTrue, || {
                 format!("{} claims {dot:?}, which nobody minted", this.name)

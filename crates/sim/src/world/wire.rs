@@ -1,12 +1,13 @@
 //! The network between nodes: dialing, sending, delivering, cutting.
 
 use bytes::Bytes;
+use rejoin_replica::message::Entry;
 use rejoin_replica::{Input, LinkId, Message, codec};
 
 use super::{Event, World};
 use crate::network::{Connection, Frame};
 use crate::plant::Plant;
-use crate::violation::{Promise, Violation};
+use crate::violation::{Promise, Violation, ensure};
 
 impl World {
     pub(super) fn send(
@@ -29,6 +30,10 @@ impl World {
         self.note(|world| {
             format!("{} sends on {link:?} {} bytes: {message:?}", world.nodes[node].name, bytes.len())
         });
+        if let Message::Push(entries) = &message {
+            *self.pushed_now.entry(link).or_default() += bytes.len() as u64;
+            self.check_echo(node, link, entries)?;
+        }
         let bytes = match self.settings.plant {
             Some(plant) => tampered(plant, message.clone()).unwrap_or(bytes),
             None => bytes,
@@ -46,7 +51,8 @@ impl World {
         let end = &mut connection.ends[from];
         let due_ms = (self.now_ms + delay).max(end.last_due_ms);
         end.last_due_ms = due_ms;
-        end.queue.push_back(Frame { bytes, counted, due_ms });
+        let push = matches!(message, Message::Push(_));
+        end.queue.push_back(Frame { bytes, counted, push, due_ms });
         self.at(due_ms, Event::Deliver { connection: id, from });
         if let (Some(crossings), Message::Push(entries) | Message::Chunk(entries)) =
             (&mut self.crossings, &message)
@@ -54,6 +60,21 @@ impl World {
             for dot in entries.iter().flat_map(|entry| entry.claims()) {
                 *crossings.entry((id, from, dot)).or_default() += 1;
             }
+        }
+        Ok(())
+    }
+
+    /// A push carries something that the peer has neither told here nor was told from here.
+    fn check_echo(&mut self, node: usize, link: LinkId, entries: &[Entry]) -> Result<(), Violation> {
+        let this = &mut self.nodes[node];
+        let Some(process) = this.process.as_mut() else { return Ok(()) };
+        let (told, heard) = (process.told.entry(link).or_default(), process.heard.entry(link).or_default());
+        for entry in entries {
+            let news = entry.claims().any(|dot| !told.contains(dot) && !heard.contains(dot));
+            ensure(news, Promise::NoEcho, || {
+                format!("{} pushes on {link:?} what the peer has: {entry:?}", this.name)
+            })?;
+            told.union_with(&entry.claims().collect());
         }
         Ok(())
     }
@@ -118,10 +139,15 @@ impl World {
                 }
             }
             if let Some(connection) = self.connections.get_mut(&id) {
-                if !connection.ends[from].queue.is_empty() {
+                let lost = std::mem::take(&mut connection.ends[from].queue);
+                if let Some(torn) = lost.front() {
                     self.trace.mark("frames lost in a cut");
+                    let arrived = self.rng.index(torn.bytes.len());
+                    let readable = codec::decode(&torn.bytes[..arrived]).is_ok();
+                    if readable {
+                        self.fail(Promise::Protocol, format!("half a frame can be read: {:?}", torn.bytes));
+                    }
                 }
-                connection.ends[from].queue.clear();
             }
         }
         if let Some(connection) = self.connections.get_mut(&id) {
@@ -141,12 +167,19 @@ impl World {
             return;
         }
         let (node, link) = (ended.node, ended.link);
-        let over = connection.over();
+        let (over, cut) = (connection.over(), connection.cut);
         self.links.remove(&link);
         self.drop_readers(node, link);
+        if let Some(process) = self.nodes[node].process.as_mut() {
+            process.heard.remove(&link);
+            process.told.remove(&link);
+        }
         self.tell(node, Input::LinkDown(link));
         if over {
             self.connections.remove(&id);
+        }
+        if over || cut {
+            // Whoever has noticed dials again, whether the other end has noticed or not.
             for edge in 0..self.edges.len() {
                 if self.edges[edge].connection == Some(id) {
                     self.edges[edge].connection = None;
@@ -157,7 +190,7 @@ impl World {
     }
 
     pub(super) fn redial(&mut self, edge: usize, first_ms: u64, last_ms: u64) {
-        if self.edges[edge].connection.is_none() && !self.edges[edge].dialing {
+        if self.edges[edge].connection.is_none() && !self.edges[edge].removed && !self.edges[edge].dialing {
             self.edges[edge].dialing = true;
             self.after(first_ms, last_ms, Event::Dial { edge });
         }
@@ -167,6 +200,7 @@ impl World {
         self.edges[edge].dialing = false;
         let mut nodes = self.edges[edge].nodes;
         if self.edges[edge].blocked
+            || self.edges[edge].removed
             || self.edges[edge].connection.is_some()
             || !nodes.iter().all(|node| self.is_up(*node))
         {
@@ -179,8 +213,20 @@ impl World {
             self.redial(edge, 100, 500);
             return;
         }
-        if self.rng.chance(500) {
+        let reversed = match self.edges[edge].dialer {
+            Some(dialer) => dialer == nodes[1],
+            None => self.rng.chance(500),
+        };
+        if reversed {
             nodes.reverse();
+        }
+        // A node that has not noticed the end of the last connection takes the newer one for it.
+        let stale = self.connections.iter().filter(|(_, old)| old.is_between(nodes));
+        for id in stale.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.trace.mark("a newer link replaced an older one");
+            for end in 0..2 {
+                self.end_down(id, end);
+            }
         }
         let id = self.new_id();
         let links = [LinkId(self.new_id()), LinkId(self.new_id())];
