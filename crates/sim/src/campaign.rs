@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::scenario::{self, Fault, Options, Outcome, PASSING_ZOMBIES_PER_MILLE};
+use crate::scenario::{self, Fault, Options, Outcome};
 use crate::violation::{Promise, Violation};
 
 /// Failing seeds that are kept by name, at most: whoever has a thousand knows enough.
@@ -86,8 +86,6 @@ pub struct Totals {
     pub failed: u64,
     /// Some of them, by seed.
     pub failures: Vec<Failure>,
-    /// Worlds in which a replaced value showed again for a moment.
-    pub passing_zombies: u64,
     /// Writes minted.
     pub writes: u64,
     /// Frames sent.
@@ -116,7 +114,6 @@ impl Totals {
         if outcome.settled_ms > self.settled_ms_max {
             (self.settled_ms_max, self.settled_seed) = (outcome.settled_ms, seed);
         }
-        self.passing_zombies += u64::from(outcome.marks.contains_key("passing zombie"));
         for (kind, times) in outcome.faults {
             *self.faults.entry(kind).or_default() += times;
         }
@@ -137,7 +134,6 @@ impl Totals {
         self.failures.extend(other.failures);
         self.failures.sort_by_key(|failure| failure.seed);
         self.failures.truncate(FAILURES_MAX);
-        self.passing_zombies += other.passing_zombies;
         self.writes += other.writes;
         self.frames += other.frames;
         self.cluster_ms += other.cluster_ms;
@@ -164,14 +160,9 @@ impl Totals {
         marks.chain(faults).collect()
     }
 
-    /// Whether more worlds than tolerated showed a replaced value for a moment.
-    pub fn too_many_passing_zombies(&self) -> bool {
-        self.passing_zombies * 1_000 > self.worlds.max(1_000) * PASSING_ZOMBIES_PER_MILLE
-    }
-
     /// Whether every promise was kept and every situation met.
     pub fn passed(&self) -> bool {
-        self.failed == 0 && self.missing_marks().is_empty() && !self.too_many_passing_zombies()
+        self.failed == 0 && self.missing_marks().is_empty()
     }
 }
 

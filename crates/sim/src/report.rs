@@ -58,9 +58,6 @@ pub fn of_totals(totals: &Totals) -> String {
     if !missing.is_empty() {
         writeln!(text, "FAILED: situations never met: {}", missing.join(", ")).ok();
     }
-    if totals.too_many_passing_zombies() {
-        writeln!(text, "FAILED: {} worlds with a passing zombie", totals.passing_zombies).ok();
-    }
     writeln!(text, "{} worlds failed", totals.failed).ok();
     text
 }
@@ -70,7 +67,6 @@ pub fn figures(from: u64, totals: &Totals) -> String {
     let figures = json!({
         "seeds": { "from": from, "count": totals.worlds },
         "failed": totals.failed,
-        "passing_zombies": totals.passing_zombies,
         "writes": totals.writes,
         "frames": totals.frames,
         "cluster_hours": hours(totals.cluster_ms),

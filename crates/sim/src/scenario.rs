@@ -23,12 +23,6 @@ use faults::Faults;
 use topology::Shape;
 use workload::Workload;
 
-/// Worlds in a thousand, at most, in which a replaced value may show again for a moment. About one in 7,000 does: a
-/// tombstone that one node has collected can leave another one's document without raising that one's floor, so a third
-/// is not fenced. The round that brings the delete also finds the difference. A broken fence shows in one of ten. With 0,
-/// a world fails at the first.
-pub const PASSING_ZOMBIES_PER_MILLE: u64 = 1;
-
 /// How long healed nodes take to become equal and quiet, at most, in virtual milliseconds.
 ///
 /// Rounds come every 5 s at most in these worlds, a frame takes 10 ms at most once the network has healed, and a digest

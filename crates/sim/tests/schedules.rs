@@ -24,7 +24,6 @@ fn random_worlds_keep_every_promise() {
     println!("{}", report::of_totals(&totals));
     assert_eq!(totals.failed, 0, "worlds that failed, see above");
     assert!(totals.missing_marks().is_empty(), "never occurred: {:?}", totals.missing_marks());
-    assert!(!totals.too_many_passing_zombies(), "{} worlds had a passing zombie", totals.passing_zombies);
 }
 
 #[test]
