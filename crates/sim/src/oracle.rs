@@ -239,7 +239,7 @@ impl Oracle {
         let mut supported: BTreeSet<Dot> = BTreeSet::new();
         let is_end = |dot: &&Dot| {
             let replaced = all.iter().any(|by| self.writes[by].observed.contains(*dot));
-            !hidden.contains(*dot) && (!replaced || self.is_tombstone(**dot))
+            !hidden.contains(*dot) && !replaced
         };
         let mut open: Vec<Dot> = all.iter().filter(is_end).copied().collect();
         while let Some(dot) = open.pop() {
