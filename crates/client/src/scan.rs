@@ -23,6 +23,12 @@ pub struct Scan {
     cursor: Option<String>,
     reverse: bool,
     keys_only: bool,
+    meta: bool,
+    start: Option<String>,
+    end: Option<String>,
+    filter: Option<String>,
+    fields: Option<String>,
+    depth: Option<usize>,
 }
 
 /// One page of a scan, in path order.
@@ -30,7 +36,8 @@ pub struct Scan {
 pub struct Page {
     /// What was found.
     pub items: Vec<Item>,
-    /// Where the next page begins; none on the last. Valid on any node.
+    /// Where the next page begins; none on the last. Valid on any node. A page may be short, or empty, and still have
+    /// one: the server looks at a bounded number of documents for each.
     #[serde(default)]
     pub cursor: Option<String>,
 }
@@ -38,11 +45,26 @@ pub struct Page {
 /// A path that a scan found.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Item {
-    /// The path.
+    /// The path; of a directory, with a slash at its end.
     pub path: String,
-    /// Its value; none when only keys were asked for.
+    /// Its value; none when only keys were asked for, and for a directory.
     #[serde(default, deserialize_with = "present")]
     pub value: Option<Box<RawValue>>,
+    /// Values lie below this path; only in a listing ([`Scan::depth`]).
+    #[serde(default)]
+    pub directory: bool,
+    /// The version that is shown; only with [`Scan::meta`].
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Entity tag without quotes; only with [`Scan::meta`].
+    #[serde(default)]
+    pub etag: Option<String>,
+    /// Unix milliseconds of the write; only with [`Scan::meta`].
+    #[serde(default)]
+    pub timestamp: Option<u64>,
+    /// How many other versions compete with it; only with [`Scan::meta`].
+    #[serde(default)]
+    pub conflicts: Option<u64>,
 }
 
 impl Item {
@@ -66,6 +88,12 @@ impl Client {
             cursor: None,
             reverse: false,
             keys_only: false,
+            meta: false,
+            start: None,
+            end: None,
+            filter: None,
+            fields: None,
+            depth: None,
         }
     }
 }
@@ -92,6 +120,42 @@ impl Scan {
     /// Without values.
     pub fn keys_only(mut self, keys_only: bool) -> Scan {
         self.keys_only = keys_only;
+        self
+    }
+
+    /// With what is known of each value.
+    pub fn meta(mut self, meta: bool) -> Scan {
+        self.meta = meta;
+        self
+    }
+
+    /// Only paths at or after this one, in path order.
+    pub fn start(mut self, path: impl Into<String>) -> Scan {
+        self.start = Some(path.into());
+        self
+    }
+
+    /// Only paths before this one, in path order.
+    pub fn end(mut self, path: impl Into<String>) -> Scan {
+        self.end = Some(path.into());
+        self
+    }
+
+    /// Only values that match, such as `age>=18,address.city==Berlin`; the server has the syntax in docs/queries.md.
+    pub fn matching(mut self, filter: impl Into<String>) -> Scan {
+        self.filter = Some(filter.into());
+        self
+    }
+
+    /// Only these members of values, such as `name,address.city`.
+    pub fn fields(mut self, fields: impl Into<String>) -> Scan {
+        self.fields = Some(fields.into());
+        self
+    }
+
+    /// What is deeper below the prefix's directory than this many segments is listed as directories.
+    pub fn depth(mut self, segments: usize) -> Scan {
+        self.depth = Some(segments);
         self
     }
 
@@ -125,6 +189,13 @@ impl Scan {
         query.extend(self.cursor.as_deref().map(|cursor| format!("cursor={}", path::encode(cursor))));
         query.extend(self.reverse.then(|| "reverse=true".to_owned()));
         query.extend(self.keys_only.then(|| "keys_only=true".to_owned()));
+        query.extend(self.meta.then(|| "meta=true".to_owned()));
+        let texts =
+            [("start", &self.start), ("end", &self.end), ("where", &self.filter), ("fields", &self.fields)];
+        for (name, text) in texts {
+            query.extend(text.as_deref().map(|text| format!("{name}={}", path::encode(text))));
+        }
+        query.extend(self.depth.map(|depth| format!("depth={depth}")));
         format!("{}{}", path::scan(&self.prefix), joined(&query))
     }
 }

@@ -54,6 +54,10 @@ pub const STREAM_PIECES_MAX: usize = 8;
 /// Size at which a piece of a streamed answer is sent, in bytes: few wake-ups, little memory.
 pub const STREAM_PIECE_BYTES: usize = 64 * 1024;
 
+/// Documents looked at for one piece of a streamed answer: a walk that finds little still sees soon that its client has
+/// gone.
+pub const STREAM_EXAMINED_MAX: usize = 10_000;
+
 /// Time between two signs of life on a quiet change stream: below the 30–60 s after which proxies give up.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
 

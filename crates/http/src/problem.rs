@@ -290,9 +290,12 @@ fn sentence(text: &str) -> String {
 
 fn status(error: &Error) -> StatusCode {
     match error {
-        Error::Path(_) | Error::Json(_) | Error::BadCursor | Error::BadToken | Error::BadPeer(_) => {
-            StatusCode::BAD_REQUEST
-        }
+        Error::Path(_)
+        | Error::Json(_)
+        | Error::BadCursor
+        | Error::BadToken
+        | Error::FilterOfListing
+        | Error::BadPeer(_) => StatusCode::BAD_REQUEST,
         Error::NotFound { .. } => StatusCode::NOT_FOUND,
         Error::Precondition(_) => StatusCode::PRECONDITION_FAILED,
         Error::RejectedByStrategy(_) => StatusCode::CONFLICT,

@@ -3,20 +3,32 @@
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response, StatusCode};
-use rejoin::{Entries, Entry, Prefix, Scan};
+use rejoin::{Entries, Filter, Listed, Listing, Prefix, Projection, Scan, SyntaxError};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::answer::{self, NDJSON, REJOIN_COUNT, Stream};
 use crate::api::Api;
-use crate::config::{PAGE_ITEMS_DEFAULT, STREAM_PIECE_BYTES, STREAM_PIECES_MAX};
+use crate::config::{PAGE_ITEMS_DEFAULT, STREAM_EXAMINED_MAX, STREAM_PIECE_BYTES, STREAM_PIECES_MAX};
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::shapes::Item;
 
-/// Parameters that the contract names and this version refuses by name, so that nobody mistakes all for some.
-const NOT_YET: [&str; 2] = ["depth", "where"];
+/// Every parameter of a scan.
+const KNOWN: [&str; 10] =
+    ["limit", "cursor", "reverse", "keys_only", "start", "end", "meta", "where", "fields", "depth"];
+
+/// Levels of directories that a listing may show: as many as a path may have segments.
+const DEPTH_MAX: usize = 64;
+
+/// How items are shown.
+#[derive(Clone, Copy)]
+struct Shown {
+    meta: bool,
+    /// Directories at this depth stand for what is below them.
+    depth: Option<usize>,
+}
 
 /// Answers a scan.
 pub(crate) async fn answer(
@@ -24,16 +36,13 @@ pub(crate) async fn answer(
     prefix: Prefix,
     request: &Request<Incoming>,
 ) -> Result<Response<Stream>, Problem> {
-    let known = ["limit", "cursor", "reverse", "keys_only", "start", "end", "meta", NOT_YET[0], NOT_YET[1]];
-    let query = Query::parse(request.uri().query(), &known)?;
-    for name in NOT_YET {
-        if query.text(name).is_some() {
-            return Err(Problem::parameter(format!("The parameter `{name}` is not available yet."))
-                .hint(format!("Leave `{name}` out, and choose among the items in the client.")));
-        }
-    }
+    let query = Query::parse(request.uri().query(), &KNOWN)?;
     let limit = query.number("limit", 1, api.node.info().limits.scan_items)?;
-    let meta = query.switch("meta")?;
+    let shown = Shown { meta: query.switch("meta")?, depth: query.number("depth", 1, DEPTH_MAX)? };
+    if shown.depth.is_some() && query.text("where").is_some() {
+        return Err(Problem::parameter("The parameters `depth` and `where` do not go together.")
+            .hint("Leave `depth` out to filter values, or `where` out to list directories."));
+    }
     let mut scan = api.node.scan_prefix(prefix)?;
     scan = scan.reverse(query.switch("reverse")?).keys_only(query.switch("keys_only")?);
     scan = scan.limit(limit.unwrap_or(PAGE_ITEMS_DEFAULT));
@@ -46,18 +55,45 @@ pub(crate) async fn answer(
     if let Some(end) = query.text("end") {
         scan = scan.end(end);
     }
+    if let Some(text) = query.text("where") {
+        let filter = Filter::parse(text).map_err(|error| misread("where", &error));
+        scan = scan.matching(filter.map_err(|problem| {
+            problem.hint(
+                "Write terms such as `age>=18,address.city==Berlin`, percent-encoded; texts with special \
+                          characters in double quotes.",
+            )
+        })?);
+    }
+    if let Some(text) = query.text("fields") {
+        let fields = Projection::parse(text).map_err(|error| misread("fields", &error));
+        scan = scan.fields(fields.map_err(|problem| {
+            problem.hint("Name members and join them by commas, such as `name,address.city`.")
+        })?);
+    }
     let lines = answer::accepts(request.headers(), &NDJSON);
     if request.method() == Method::HEAD {
-        count(scan).await
+        count(scan, shown).await
     } else if lines && limit.is_none() {
-        stream(scan, meta).await
+        stream(Walk::new(scan, shown)).await
     } else {
-        page(scan, meta, lines).await
+        page(scan, shown, lines).await
     }
 }
 
-async fn count(scan: Scan) -> Result<Response<Stream>, Problem> {
-    let count = blocking(move || scan.count()).await??;
+/// A parameter that is not written as it has to be.
+fn misread(name: &str, error: &SyntaxError) -> Problem {
+    Problem::parameter(format!(
+        "The parameter `{name}` is wrong at character {}: {}.",
+        error.position, error.reason
+    ))
+}
+
+async fn count(scan: Scan, shown: Shown) -> Result<Response<Stream>, Problem> {
+    let count = blocking(move || match shown.depth {
+        None => scan.count(),
+        Some(depth) => scan.listing(depth).try_fold(0, |count, listed| listed.map(|_| count + 1)),
+    });
+    let count: u64 = count.await??;
     let mut response = answer::json(StatusCode::OK, "");
     response.headers_mut().insert(REJOIN_COUNT, HeaderValue::from(count));
     Ok(response)
@@ -65,8 +101,25 @@ async fn count(scan: Scan) -> Result<Response<Stream>, Problem> {
 
 #[derive(Serialize)]
 struct Items<'a> {
-    items: Vec<Item<'a>>,
+    items: Vec<Line<'a>>,
     cursor: Option<&'a str>,
+}
+
+/// One item.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Line<'a> {
+    Value(Item<'a>),
+    Directory { path: &'a str, directory: bool },
+}
+
+impl<'a> Line<'a> {
+    fn of(listed: &'a Listed, meta: bool) -> Line<'a> {
+        match listed {
+            Listed::Value(entry) => Line::Value(Item::of(entry, meta)),
+            Listed::Directory(path) => Line::Directory { path, directory: true },
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -74,18 +127,19 @@ struct Cursor<'a> {
     cursor: Option<&'a str>,
 }
 
-async fn page(scan: Scan, meta: bool, lines: bool) -> Result<Response<Stream>, Problem> {
+async fn page(scan: Scan, shown: Shown, lines: bool) -> Result<Response<Stream>, Problem> {
     let text = blocking(move || {
-        let page = scan.page()?;
-        let cursor = page.cursor.as_deref();
-        if lines {
-            let mut text = Vec::new();
-            page.entries.iter().for_each(|entry| push_line(&mut text, entry, meta));
-            push_json_line(&mut text, &Cursor { cursor });
-            return Ok::<_, rejoin::Error>(text);
+        let meta = shown.meta;
+        match shown.depth {
+            None => scan.page().map(|page| {
+                let items = page.entries.iter().map(|entry| Line::Value(Item::of(entry, meta)));
+                page_text(items.collect(), page.cursor.as_deref(), lines)
+            }),
+            Some(depth) => scan.list(depth).map(|page| {
+                let items = page.items.iter().map(|listed| Line::of(listed, meta));
+                page_text(items.collect(), page.cursor.as_deref(), lines)
+            }),
         }
-        let items = page.entries.iter().map(|entry| Item::of(entry, meta)).collect();
-        Ok(answer::json_text(&Items { items, cursor }).into_bytes())
     });
     let mut response = answer::json(StatusCode::OK, text.await??);
     if lines {
@@ -94,10 +148,20 @@ async fn page(scan: Scan, meta: bool, lines: bool) -> Result<Response<Stream>, P
     Ok(response)
 }
 
+fn page_text(items: Vec<Line<'_>>, cursor: Option<&str>, lines: bool) -> Vec<u8> {
+    if !lines {
+        return answer::json_text(&Items { items, cursor }).into_bytes();
+    }
+    let mut text = Vec::new();
+    items.iter().for_each(|item| push_json_line(&mut text, item));
+    push_json_line(&mut text, &Cursor { cursor });
+    text
+}
+
 /// Streams everything from one snapshot. The first piece is read before the answer begins, so that a bad cursor or a
 /// failed store is an answer of its own.
-async fn stream(scan: Scan, meta: bool) -> Result<Response<Stream>, Problem> {
-    let first = blocking(move || read_piece(scan.entries(), meta)).await?;
+async fn stream(walk: Walk) -> Result<Response<Stream>, Problem> {
+    let first = blocking(move || read_piece(walk)).await?;
     if let Some(error) = first.error {
         return Err(error.into());
     }
@@ -105,12 +169,13 @@ async fn stream(scan: Scan, meta: bool) -> Result<Response<Stream>, Problem> {
     tokio::spawn(async move {
         let mut piece = first;
         loop {
-            // A client that is gone takes no more.
-            if !piece.text.is_empty() && sender.send(piece.text.into()).await.is_err() {
+            // A client that is gone takes no more. One that waits for a rare match is seen to be gone as well.
+            if sender.is_closed() || (!piece.text.is_empty() && sender.send(piece.text.into()).await.is_err())
+            {
                 return;
             }
-            let Some(entries) = piece.rest else { return };
-            piece = match blocking(move || read_piece(entries, meta)).await {
+            let Some(walk) = piece.rest else { return };
+            piece = match blocking(move || read_piece(walk)).await {
                 Ok(piece) => piece,
                 Err(problem) => Piece { text: line(problem.json()), rest: None, error: None },
             };
@@ -123,19 +188,60 @@ async fn stream(scan: Scan, meta: bool) -> Result<Response<Stream>, Problem> {
     Ok(answer::stream(NDJSON, pieces))
 }
 
+/// What a stream reads from.
+struct Walk {
+    source: Source,
+    meta: bool,
+}
+
+enum Source {
+    Entries(Box<Entries>),
+    Listing(Box<Listing>),
+}
+
+impl Walk {
+    fn new(scan: Scan, shown: Shown) -> Walk {
+        let source = match shown.depth {
+            None => Source::Entries(Box::new(scan.entries())),
+            Some(depth) => Source::Listing(Box::new(scan.listing(depth))),
+        };
+        Walk { source, meta: shown.meta }
+    }
+
+    /// Looks at one document and writes its line, if it has one; `None` at the end.
+    fn examine(&mut self, text: &mut Vec<u8>) -> Option<Result<(), rejoin::Error>> {
+        let meta = self.meta;
+        match &mut self.source {
+            Source::Entries(entries) => entries.examine().map(|found| {
+                found.map(|entry| {
+                    entry.iter().for_each(|entry| push_json_line(text, &Item::of(entry, meta)));
+                })
+            }),
+            Source::Listing(listing) => listing.examine().map(|found| {
+                found.map(|listed| {
+                    listed.iter().for_each(|listed| push_json_line(text, &Line::of(listed, meta)));
+                })
+            }),
+        }
+    }
+}
+
 /// Some lines of a stream.
 struct Piece {
     text: Vec<u8>,
     /// What is left to read; nothing after the last line.
-    rest: Option<Entries>,
+    rest: Option<Walk>,
     error: Option<rejoin::Error>,
 }
 
-fn read_piece(mut entries: Entries, meta: bool) -> Piece {
-    let mut text = Vec::with_capacity(STREAM_PIECE_BYTES);
-    while text.len() < STREAM_PIECE_BYTES {
-        match entries.next() {
-            Some(Ok(entry)) => push_line(&mut text, &entry, meta),
+fn read_piece(mut walk: Walk) -> Piece {
+    let mut text = Vec::new();
+    for _ in 0..STREAM_EXAMINED_MAX {
+        if text.len() >= STREAM_PIECE_BYTES {
+            break;
+        }
+        match walk.examine(&mut text) {
+            Some(Ok(())) => {}
             Some(Err(error)) => return Piece { text, rest: None, error: Some(error) },
             None => {
                 push_json_line(&mut text, &Cursor { cursor: None });
@@ -143,11 +249,7 @@ fn read_piece(mut entries: Entries, meta: bool) -> Piece {
             }
         }
     }
-    Piece { text, rest: Some(entries), error: None }
-}
-
-fn push_line(text: &mut Vec<u8>, entry: &Entry, meta: bool) {
-    push_json_line(text, &Item::of(entry, meta));
+    Piece { text, rest: Some(walk), error: None }
 }
 
 fn push_json_line(text: &mut Vec<u8>, shape: &impl Serialize) {

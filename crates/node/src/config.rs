@@ -34,6 +34,19 @@ pub(crate) const SCAN_ITEMS_MAX: usize = 1_000;
 /// Bytes of values in one page of a scan, unless one value is larger: a page must not pin memory.
 pub(crate) const SCAN_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Documents that one page of a scan looks at, at most; a page that finds little ends there, with a cursor. 10,000: tens
+/// of milliseconds of reading.
+pub(crate) const SCAN_EXAMINED_MAX: usize = 10_000;
+
+/// Bytes of values that one page of a scan looks at, unless one value is larger. 32 MiB: as long as many small ones.
+pub(crate) const SCAN_EXAMINED_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Documents that a scan reads ahead, at most. 256: amortises the seek.
+pub(crate) const SCAN_READ_AHEAD: usize = 256;
+
+/// Bytes of values that a scan reads ahead, unless one value is larger: a thousand streams must fit into memory.
+pub(crate) const SCAN_READ_AHEAD_BYTES: usize = 256 * 1024;
+
 /// Feed rows that a subscription reads at a time. 256: a few milliseconds of reading.
 pub(crate) const FEED_ROWS_PER_READ: usize = 256;
 

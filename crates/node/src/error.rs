@@ -47,6 +47,9 @@ pub enum Error {
         /// What it lacks; nothing when only the oldest writes, which a long token names as a whole, differ.
         missing: Box<rejoin_causal::Frontier>,
     },
+    /// A listing of directories was asked to filter.
+    #[error("a listing of directories takes no filter")]
+    FilterOfListing,
     /// The peer URL is not acceptable.
     #[error("{0}")]
     BadPeer(String),
@@ -95,6 +98,7 @@ impl Error {
             Error::BadCursor => "invalid_cursor",
             Error::BadToken => "invalid_token",
             Error::NotCaughtUp { .. } => "not_caught_up",
+            Error::FilterOfListing => "invalid_parameter",
             Error::BadPeer(_) => "invalid_peer",
             Error::Overloaded => "overloaded",
             Error::TimedOut => "timed_out",
@@ -122,6 +126,7 @@ impl Error {
             Error::BadCursor => "use the cursor of the last page as it was given, or start without one",
             Error::BadToken => "use the token of an earlier answer as it was given",
             Error::NotCaughtUp { .. } => "wait longer, or ask the node that gave the token",
+            Error::FilterOfListing => "leave the depth out to filter values, or the filter out to list directories",
             Error::BadPeer(_) => "give the peer's base URL, such as http://127.0.0.1:3001",
             Error::Overloaded => "retry after a moment",
             Error::TimedOut => "retry; status shows which peers are slow",

@@ -4,15 +4,19 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rejoin_replica::Policy;
 use rejoin_replica::path::{Path, Prefix};
+use rejoin_replica::{Policy, Record};
 use rejoin_store::{Snapshot, StoreError};
 
-use crate::Error;
-use crate::config::{SCAN_ITEMS_DEFAULT, SCAN_ITEMS_MAX, SCAN_PAGE_BYTES_MAX};
+use crate::config::{
+    SCAN_EXAMINED_BYTES_MAX, SCAN_EXAMINED_MAX, SCAN_ITEMS_DEFAULT, SCAN_ITEMS_MAX, SCAN_PAGE_BYTES_MAX,
+    SCAN_READ_AHEAD, SCAN_READ_AHEAD_BYTES,
+};
 use crate::engine::NodeSnapshot;
 use crate::entry::Entry;
+use crate::listing::{Listed, Listing, ListingPage};
 use crate::token::{Applied, Token};
+use crate::{Error, Filter, Projection};
 
 /// A scan to be run: what to read and how. Deleted documents are left out.
 #[derive(Clone, Debug)]
@@ -27,6 +31,8 @@ pub struct Scan {
     pub(crate) keys_only: bool,
     pub(crate) start: Option<Vec<u8>>,
     pub(crate) end: Option<Vec<u8>>,
+    pub(crate) filter: Option<Filter>,
+    pub(crate) fields: Option<Projection>,
 }
 
 /// A page of a scan.
@@ -34,7 +40,8 @@ pub struct Scan {
 pub struct Page {
     /// The values, in path order.
     pub entries: Vec<Entry>,
-    /// Where the next page begins; `None` at the end. Valid on any node.
+    /// Where the next page begins; `None` at the end. Valid on any node. A page that looked at 10,000 documents or at
+    /// 32 MiB of values ends there, whatever it has found: only `None` means that nothing more will come.
     pub cursor: Option<String>,
     /// Covers what the page shows: see [`Scan::token`].
     pub token: Token,
@@ -48,18 +55,19 @@ impl Scan {
         prefix: Result<Prefix, rejoin_replica::path::PathError>,
     ) -> Scan {
         let limit = SCAN_ITEMS_DEFAULT;
-        let (cursor, start, end) = (None, None, None);
         Scan {
             snapshot,
             applied,
             policy,
             prefix,
             limit,
-            cursor,
+            cursor: None,
             reverse: false,
             keys_only: false,
-            start,
-            end,
+            start: None,
+            end: None,
+            filter: None,
+            fields: None,
         }
     }
 
@@ -110,20 +118,43 @@ impl Scan {
         self.applied.token()
     }
 
+    /// Only values that the filter matches.
+    #[must_use]
+    pub fn matching(mut self, filter: Filter) -> Scan {
+        self.filter = Some(filter);
+        self
+    }
+
+    /// Only these members of values. [`Entry::siblings`] have no values then.
+    #[must_use]
+    pub fn fields(mut self, fields: Projection) -> Scan {
+        self.fields = Some(fields);
+        self
+    }
+
     /// One page.
     pub fn page(self) -> Result<Page, Error> {
-        let (limit, token, mut bytes) = (self.limit, self.token(), 0);
-        let mut entries: Vec<Entry> = Vec::new();
-        for entry in self.entries() {
-            let entry = entry?;
-            bytes += entry.path.as_str().len() + entry.value.as_ref().map_or(0, |value| value.as_str().len());
-            if entries.len() == limit || (bytes > SCAN_PAGE_BYTES_MAX && !entries.is_empty()) {
-                let cursor = entries.last().map(|last| URL_SAFE_NO_PAD.encode(last.path.as_str()));
-                return Ok(Page { entries, cursor, token });
-            }
-            entries.push(entry);
-        }
-        Ok(Page { entries, cursor: None, token })
+        let (limit, token) = (self.limit, self.token());
+        let weight = |entry: &Entry| {
+            entry.path.as_str().len() + entry.value.as_ref().map_or(0, |value| value.as_str().len())
+        };
+        let mut entries = self.entries();
+        let (entries, cursor) = page(limit, weight, || entries.step())?;
+        Ok(Page { entries, cursor, token })
+    }
+
+    /// One page of a directory listing: of what is at most `depth` segments below the directory that the prefix is in,
+    /// values one by one, and what is deeper as directories. A filter has no effect on directories.
+    pub fn list(self, depth: usize) -> Result<ListingPage, Error> {
+        let (limit, token) = (self.limit, self.token());
+        let mut listing = self.listing(depth);
+        let (items, cursor) = page(limit, Listed::weight, || listing.step())?;
+        Ok(ListingPage { items, cursor, token })
+    }
+
+    /// A whole directory listing, read lazily from one snapshot, whatever the limit; see [`Scan::list`].
+    pub fn listing(self, depth: usize) -> Listing {
+        Listing::new(self, depth)
     }
 
     /// How many values there are. Reads them all.
@@ -134,15 +165,10 @@ impl Scan {
     /// Every value, read lazily from one snapshot, whatever the limit. A walk over a whole store takes seconds: give
     /// it a thread that may block.
     pub fn entries(self) -> Entries {
-        let range = self.range();
-        let (lower, upper, error) = match range {
-            Ok((lower, upper)) => (lower, upper, None),
-            Err(error) => (Vec::new(), Some(Vec::new()), Some(error)),
-        };
-        Entries { scan: self, lower, upper, read: Vec::new().into_iter(), error, ended: false }
+        Entries { rows: Rows::new(self, None) }
     }
 
-    /// The keys that are left to read, `lower..upper`.
+    /// The keys that are left to read, `lower..upper`. A cursor of a listing may name a directory, by a slash at its end.
     fn range(&self) -> Result<(Vec<u8>, Option<Vec<u8>>), Error> {
         let (mut lower, mut upper) = self.prefix.clone()?.key_range();
         if let Some(start) = &self.start {
@@ -154,59 +180,188 @@ impl Scan {
         if let Some(cursor) = &self.cursor {
             let text = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| Error::BadCursor)?;
             let text = String::from_utf8(text).map_err(|_| Error::BadCursor)?;
-            let last = Path::parse(&text).map_err(|_| Error::BadCursor)?.key();
+            let (path, directory) = match text.strip_suffix('/') {
+                Some(path) => (path, true),
+                None => (text.as_str(), false),
+            };
+            let last = Path::parse(path).map_err(|_| Error::BadCursor)?.key();
+            let (before, after) = match directory {
+                true => (directory_first(&last), directory_end(&last)),
+                false => (last.clone(), [last.as_slice(), &[0]].concat()),
+            };
             if self.reverse {
-                upper = Some(upper.map_or(last.clone(), |upper| upper.min(last)));
+                upper = Some(upper.map_or(before.clone(), |upper| upper.min(before)));
             } else {
-                lower = lower.max([last.as_slice(), &[0]].concat());
+                lower = lower.max(after);
             }
         }
         Ok((lower, upper))
     }
+
+    /// What a reader of this scan sees of a record; nothing when it is deleted or the filter does not match.
+    pub(crate) fn shown(&self, path: Path, record: &Record) -> Option<Entry> {
+        let mut entry = Entry::of(&self.policy, path, &record.document)?;
+        let value = entry.value.as_ref()?;
+        if self.filter.as_ref().is_some_and(|filter| !filter.matches(value)) {
+            return None;
+        }
+        if self.keys_only {
+            entry.value = None;
+        } else if let Some(fields) = &self.fields {
+            entry.value = Some(fields.of(value));
+        }
+        if self.keys_only || self.fields.is_some() {
+            entry.siblings.iter_mut().for_each(|sibling| sibling.value = None);
+        }
+        Some(entry)
+    }
 }
 
-/// Records read at a time by a walk.
-const RECORDS_PER_READ: usize = 256;
+/// The key below everything in a directory, and above the document of its name.
+pub(crate) fn directory_first(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
+}
 
-/// A lazy walk; see [`Scan::entries`].
+/// The key above everything in a directory: paths have no control characters.
+pub(crate) fn directory_end(key: &[u8]) -> Vec<u8> {
+    [key, &[1]].concat()
+}
+
+/// One document that a walk looked at.
+pub(crate) struct Step<T> {
+    /// Where the walk is now: a path, or a directory with a slash at its end.
+    pub(crate) at: String,
+    /// Bytes of values that it read for this.
+    pub(crate) bytes: usize,
+    /// What a reader gets.
+    pub(crate) found: Option<T>,
+}
+
+/// Takes what one page may hold from a walk, and the cursor of the next.
+fn page<T>(
+    limit: usize,
+    weight: impl Fn(&T) -> usize,
+    mut step: impl FnMut() -> Option<Result<Step<T>, Error>>,
+) -> Result<(Vec<T>, Option<String>), Error> {
+    let (mut items, mut bytes, mut examined, mut examined_bytes) = (Vec::new(), 0, 0, 0);
+    let mut before: Option<String> = None;
+    while let Some(next) = step() {
+        let Step { at, bytes: read, found } = next?;
+        examined += 1;
+        examined_bytes += read;
+        let spent = examined > SCAN_EXAMINED_MAX || examined_bytes > SCAN_EXAMINED_BYTES_MAX;
+        bytes += found.as_ref().map_or(0, &weight);
+        let full = items.len() == limit || (bytes > SCAN_PAGE_BYTES_MAX && !items.is_empty());
+        if let Some(before) = before.filter(|_| spent || (full && found.is_some())) {
+            return Ok((items, Some(URL_SAFE_NO_PAD.encode(before))));
+        }
+        items.extend(found);
+        before = Some(at);
+    }
+    Ok((items, None))
+}
+
+/// The records of a scan, read ahead a little.
 #[derive(Debug)]
-pub struct Entries {
-    scan: Scan,
+pub(crate) struct Rows {
+    pub(crate) scan: Scan,
     lower: Vec<u8>,
     upper: Option<Vec<u8>>,
-    read: std::vec::IntoIter<Entry>,
+    read: std::collections::VecDeque<(Path, Record)>,
     error: Option<Error>,
     ended: bool,
 }
 
-impl Entries {
+impl Rows {
+    pub(crate) fn new(scan: Scan, error: Option<Error>) -> Rows {
+        let (lower, upper, error) = match (scan.range(), error) {
+            (Ok((lower, upper)), None) => (lower, upper, None),
+            (Err(error), _) | (_, Some(error)) => (Vec::new(), Some(Vec::new()), Some(error)),
+        };
+        let ended = upper.as_ref().is_some_and(|upper| *upper <= lower) && error.is_none();
+        Rows { scan, lower, upper, read: std::collections::VecDeque::new(), error, ended }
+    }
+
     /// Reads on; leaves the range that is left.
     fn fill(&mut self) -> Result<(), StoreError> {
         let rows = self.scan.snapshot.documents(&self.lower, self.upper.as_deref());
-        let page: Vec<_> = match self.scan.reverse {
-            false => rows.take(RECORDS_PER_READ).collect::<Result<_, _>>()?,
-            true => rows.rev().take(RECORDS_PER_READ).collect::<Result<_, _>>()?,
-        };
-        match page.last() {
-            Some((last, _)) if page.len() == RECORDS_PER_READ && self.scan.reverse => {
-                self.upper = Some(last.key());
+        let rows: &mut dyn Iterator<Item = _> =
+            if self.scan.reverse { &mut rows.rev() } else { &mut rows.into_iter() };
+        let mut bytes = 0;
+        self.ended = true;
+        for row in rows {
+            let (path, record) = row?;
+            bytes += value_bytes(&record);
+            let last = path.key();
+            self.read.push_back((path, record));
+            if self.read.len() == SCAN_READ_AHEAD || bytes >= SCAN_READ_AHEAD_BYTES {
+                match self.scan.reverse {
+                    true => self.upper = Some(last),
+                    false => self.lower = [last.as_slice(), &[0]].concat(),
+                }
+                self.ended = false;
+                break;
             }
-            Some((last, _)) if page.len() == RECORDS_PER_READ => self.lower = [&*last.key(), &[0]].concat(),
-            _ => self.ended = true,
         }
-        let policy = &self.scan.policy;
-        let keys_only = self.scan.keys_only;
-        let entries = page.into_iter().filter_map(|(path, record)| {
-            let mut entry = Entry::of(policy, path, &record.document)?;
-            entry.value.as_ref()?;
-            if keys_only {
-                entry.value = None;
-                entry.siblings.iter_mut().for_each(|sibling| sibling.value = None);
-            }
-            Some(entry)
-        });
-        self.read = entries.collect::<Vec<_>>().into_iter();
         Ok(())
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Result<(Path, Record), Error>> {
+        loop {
+            if let Some(error) = self.error.take() {
+                self.ended = true;
+                return Some(Err(error));
+            }
+            if let Some(row) = self.read.pop_front() {
+                return Some(Ok(row));
+            }
+            if self.ended {
+                return None;
+            }
+            if let Err(error) = self.fill() {
+                self.error = Some(error.into());
+            }
+        }
+    }
+
+    /// Goes on behind the directory of that key, in the direction of the scan.
+    pub(crate) fn skip_directory(&mut self, key: &[u8]) {
+        let (first, end) = (directory_first(key), directory_end(key));
+        self.read.retain(|(path, _)| {
+            let at = path.key();
+            at < first || at >= end
+        });
+        match self.scan.reverse {
+            true => self.upper = Some(self.upper.take().map_or(first.clone(), |upper| upper.min(first))),
+            false => self.lower = std::mem::take(&mut self.lower).max(end),
+        }
+        self.ended |= self.upper.as_ref().is_some_and(|upper| *upper <= self.lower);
+    }
+}
+
+/// Bytes of values in a record.
+pub(crate) fn value_bytes(record: &Record) -> usize {
+    record.document.versions().iter().map(|version| version.body.weight()).sum()
+}
+
+/// A lazy walk; see [`Scan::entries`].
+#[derive(Debug)]
+pub struct Entries {
+    rows: Rows,
+}
+
+impl Entries {
+    pub(crate) fn step(&mut self) -> Option<Result<Step<Entry>, Error>> {
+        Some(self.rows.next()?.map(|(path, record)| {
+            let (at, bytes) = (path.as_str().to_owned(), value_bytes(&record));
+            Step { at, bytes, found: self.rows.scan.shown(path, &record) }
+        }))
+    }
+
+    /// Looks at one document: `Some(Ok(None))` when a reader gets nothing of it. For a walk that must be interruptible
+    /// although it may find little.
+    pub fn examine(&mut self) -> Option<Result<Option<Entry>, Error>> {
+        self.step().map(|step| step.map(|step| step.found))
     }
 }
 
@@ -214,20 +369,9 @@ impl Iterator for Entries {
     type Item = Result<Entry, Error>;
 
     fn next(&mut self) -> Option<Result<Entry, Error>> {
-        if let Some(error) = self.error.take() {
-            self.ended = true;
-            return Some(Err(error));
-        }
         loop {
-            if let Some(entry) = self.read.next() {
-                return Some(Ok(entry));
-            }
-            if self.ended {
-                return None;
-            }
-            if let Err(error) = self.fill() {
-                self.ended = true;
-                return Some(Err(error.into()));
+            if let Some(entry) = self.examine()?.transpose() {
+                return Some(entry);
             }
         }
     }

@@ -14,6 +14,7 @@ mod guard;
 mod limits;
 mod paths;
 mod peers;
+mod queries;
 mod scan;
 mod system;
 mod values;
