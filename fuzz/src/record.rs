@@ -91,9 +91,12 @@ fn read_all(engine: &MemoryEngine) -> Result<(), StoreError> {
         note(snapshot.record(path).map(drop));
         note(snapshot.history(path).try_for_each(|row| row.map(drop)));
         note(snapshot.oldest_history(path, 9).map(drop));
+        note(snapshot.settled(path).map(drop));
     }
     note(snapshot.feed(0).try_for_each(|row| row.map(drop)));
     note(snapshot.tombstones(Hlc(u64::MAX), None, 9).map(drop));
+    note(snapshot.open_conflicts(&lower, upper.as_deref()).try_for_each(|row| row.map(drop)));
+    note(snapshot.settled_conflicts(&[], None).try_for_each(|row| row.map(drop)));
     for level in 0..=4 {
         note(snapshot.fences(level, &[], None, 99).map(drop));
     }
@@ -225,6 +228,8 @@ fn lay_over(below: &mut Batch, batch: &Batch) {
     below.feed.extend(batch.feed);
     below.digest.extend(batch.digest);
     below.tombstones.extend(batch.tombstones);
+    below.open_conflicts.extend(batch.open_conflicts);
+    below.settled_conflicts.extend(batch.settled_conflicts);
     below.frontier.extend(batch.frontier);
     below.floor.extend(batch.floor);
     below.counters = batch.counters.or(below.counters);
@@ -254,8 +259,10 @@ fn reread(snapshot: &Snapshot<MemorySnapshot>, like: &Batch) -> Batch {
         assert!(ranks.is_sorted(), "history is not in order");
         let mut rows: Vec<Superseded> = snapshot.history(path).collect::<Result<_, _>>().expect("history");
         rows.reverse();
-        let at = ranks.iter().position(|rank| *rank == (*hlc, *dot));
-        found.history.insert((path.clone(), *hlc, *dot), at.map(|at| rows.swap_remove(at)));
+        let at = ranks.iter().position(|rank| (rank.0, rank.1) == (*hlc, *dot));
+        let row = at.map(|at| (ranks[at].2, rows.swap_remove(at)));
+        assert!(row.iter().all(|(concurrent, row)| *concurrent == row.concurrent));
+        found.history.insert((path.clone(), *hlc, *dot), row.map(|(_, row)| row));
     }
     let feed: std::collections::BTreeMap<u64, Path> =
         snapshot.feed(0).collect::<Result<_, _>>().expect("the feed");
@@ -272,13 +279,21 @@ fn reread(snapshot: &Snapshot<MemorySnapshot>, like: &Batch) -> Batch {
     for grave in like.tombstones.keys() {
         found.tombstones.insert(grave.clone(), graves.contains(grave));
     }
+    let open: BTreeSet<Path> =
+        snapshot.open_conflicts(&[], None).collect::<Result<_, _>>().expect("open conflicts");
+    for path in like.open_conflicts.keys() {
+        found.open_conflicts.insert(path.clone(), open.contains(path));
+    }
+    for path in like.settled_conflicts.keys() {
+        found.settled_conflicts.insert(path.clone(), snapshot.settled(path).expect("settled conflicts"));
+    }
     found.counters = like.counters.map(|_| snapshot.counters().expect("the counters"));
     found
 }
 
 fn row(bytes: &mut Bytes<'_>, batch: &mut Batch) {
     let present = !bytes.one_in(4);
-    match bytes.below(9) {
+    match bytes.below(11) {
         0 => {
             let record =
                 Record { document: document(bytes), sequence: bytes.word(), history: bytes.word() as u32 };
@@ -292,7 +307,7 @@ fn row(bytes: &mut Bytes<'_>, batch: &mut Batch) {
             let version = version(bytes);
             let by = bytes.one_in(2).then(|| dot(bytes));
             let key = (bytes_path(bytes), version.hlc, version.dot);
-            let row = Superseded { version, by, concurrent: bytes.one_in(2) };
+            let row = Superseded { version, by, concurrent: bytes.one_in(2), shown: bytes.one_in(2) };
             batch.history.insert(key, present.then_some(row));
         }
         3 => {
@@ -315,6 +330,13 @@ fn row(bytes: &mut Bytes<'_>, batch: &mut Batch) {
         }
         7 => {
             batch.floor.insert(dot(bytes));
+        }
+        8 => {
+            batch.open_conflicts.insert(bytes_path(bytes), present);
+        }
+        9 => {
+            let count = if present { bytes.word() as u32 } else { 0 };
+            batch.settled_conflicts.insert(bytes_path(bytes), count);
         }
         _ => {
             batch.counters = Some(Counters {

@@ -1,8 +1,9 @@
 //! What can go wrong with a node, by who must act.
 
+use rejoin_causal::Dot;
 use rejoin_replica::json::JsonError;
 use rejoin_replica::path::PathError;
-use rejoin_replica::{Current, Refusal};
+use rejoin_replica::{ContextError, Current, Refusal};
 use rejoin_store::{EngineError, StoreError};
 
 /// An operation was not done. Nothing is half-done after any of these.
@@ -27,6 +28,24 @@ pub enum Error {
     /// The path's strategy refuses the write.
     #[error("first-write-wins: the path has a value already")]
     RejectedByStrategy(Box<Current>),
+    /// There is no conflict to settle.
+    #[error("the path has no conflict: at most one version is live")]
+    NoConflict(Box<Current>),
+    /// The version to keep is not live.
+    #[error("the version to keep is not one of the live ones")]
+    NotLive(Box<Current>),
+    /// A conflict to settle has versions that the caller has not read.
+    #[error("the conflict has versions that were not read")]
+    Unseen(Box<Current>),
+    /// The text is not a context of this path.
+    #[error("{0}")]
+    BadContext(#[from] ContextError),
+    /// The context names versions that this node has not applied yet.
+    #[error("this node has not applied {} of the versions that the context names", .0.len())]
+    ContextAhead(Vec<Dot>),
+    /// The path's history has no such version, or no longer.
+    #[error("neither the history of this path nor its live versions have that version")]
+    NoSuchVersion,
     /// The value is too large.
     #[error("the value would be {bytes} bytes, and the limit is {limit}")]
     TooLarge {
@@ -94,6 +113,12 @@ impl Error {
             Error::NotFound { .. } => "not_found",
             Error::Precondition(_) => "precondition_failed",
             Error::RejectedByStrategy(_) => "rejected_by_strategy",
+            Error::NoConflict(_) => "no_conflict",
+            Error::NotLive(_) => "version_not_live",
+            Error::Unseen(_) => "conflict_changed",
+            Error::BadContext(_) => "invalid_context",
+            Error::ContextAhead(_) => "not_caught_up",
+            Error::NoSuchVersion => "no_such_version",
             Error::TooLarge { .. } => "too_large",
             Error::BadCursor => "invalid_cursor",
             Error::BadToken => "invalid_token",
@@ -122,6 +147,12 @@ impl Error {
             Error::NotFound { deleted: false } => "scan a prefix to see what there is",
             Error::Precondition(_) => "read the current value, decide again, and retry with its etag",
             Error::RejectedByStrategy(_) => "read the current value; to replace it, delete it first",
+            Error::NoConflict(_) => "nothing is left to settle; write the value if it is not the one you want",
+            Error::NotLive(_) => "list the conflict again and keep one of the versions it has now",
+            Error::Unseen(_) => "list the conflict again, decide over all of its versions, and retry",
+            Error::BadContext(_) => "use the context of a read of this path as it was given, or write without one",
+            Error::ContextAhead(_) => "wait longer, or write on the node that the context comes from",
+            Error::NoSuchVersion => "list the history of the path: it keeps the newest versions only",
             Error::TooLarge { .. } => "split the value over several paths, or raise the limit on this node",
             Error::BadCursor => "use the cursor of the last page as it was given, or start without one",
             Error::BadToken => "use the token of an earlier answer as it was given",
@@ -150,7 +181,8 @@ impl Error {
     pub fn retryable(&self) -> bool {
         matches!(
             self,
-            Error::Overloaded
+            Error::ContextAhead(_)
+                | Error::Overloaded
                 | Error::TimedOut
                 | Error::NotCaughtUp { .. }
                 | Error::Closed
@@ -185,6 +217,9 @@ impl From<Refusal> for Error {
             Refusal::NotFound { deleted } => Error::NotFound { deleted },
             Refusal::Precondition(current) => Error::Precondition(Box::new(current)),
             Refusal::RejectedByStrategy(current) => Error::RejectedByStrategy(Box::new(current)),
+            Refusal::NoConflict(current) => Error::NoConflict(Box::new(current)),
+            Refusal::NotLive(current) => Error::NotLive(Box::new(current)),
+            Refusal::Unseen(current) => Error::Unseen(Box::new(current)),
             Refusal::TooLarge { bytes, limit } => Error::TooLarge { bytes, limit },
         }
     }

@@ -1,6 +1,6 @@
 //! From a merged document to rows: the only place that decides what a change of a document writes.
 
-use rejoin_causal::{Hlc, Lost, Merged};
+use rejoin_causal::{Dot, Hlc, Lost, Merged};
 
 use crate::batch::Overlay;
 use crate::body::{Body, Document, is_bare_tombstone};
@@ -21,6 +21,8 @@ pub(crate) struct Keep {
     pub(crate) past: bool,
     /// History rows.
     pub(crate) history_max: u32,
+    /// The version that readers saw of several before the merge.
+    pub(crate) shown: Option<Dot>,
 }
 
 /// Writes the outcome of a merge at `path`, where `before` stood.
@@ -72,14 +74,22 @@ pub(crate) fn write<V: View>(
     }
 
     let by = added.iter().max().copied();
+    let mut settled = 0;
     for gone in removed.into_iter().filter(|gone| gone.why == Lost::Superseded) {
-        let row = Superseded { by, concurrent: siblings_before > 1, version: gone.version };
+        let concurrent = siblings_before > 1;
+        let shown = keep.shown == Some(gone.version.dot);
+        let row = Superseded { by, concurrent, shown, version: gone.version };
+        settled += u32::from(concurrent);
         let key = (path.clone(), row.version.hlc, row.version.dot);
         rows.batch.history.insert(key, Some(row));
         record.history += 1;
         counters.history += 1;
     }
-    trim_history(rows, counters, path, &mut record, keep.history_max)?;
+    let forgotten = trim_history(rows, counters, path, &mut record, keep.history_max)?;
+    if settled != forgotten {
+        let count = rows.settled(path)?.saturating_add(settled).saturating_sub(forgotten);
+        rows.batch.settled_conflicts.insert(path.clone(), count);
+    }
 
     if grave_before != grave_after {
         if let Some(hlc) = grave_before {
@@ -92,8 +102,11 @@ pub(crate) fn write<V: View>(
     counters.tombstones =
         counters.tombstones + u64::from(grave_after.is_some()) - u64::from(grave_before.is_some());
     counters.records += u64::from(!share_before.stored);
-    counters.conflicts =
-        counters.conflicts + u64::from(document.versions().len() > 1) - u64::from(siblings_before > 1);
+    let (open, was_open) = (document.versions().len() > 1, siblings_before > 1);
+    counters.conflicts = counters.conflicts + u64::from(open) - u64::from(was_open);
+    if open != was_open {
+        rows.batch.open_conflicts.insert(path.clone(), open);
+    }
 
     if record.sequence != 0 {
         rows.batch.feed.insert(record.sequence, None);
@@ -126,16 +139,22 @@ pub(crate) fn remove<V: View>(
     for version in record.document.versions() {
         rows.batch.log.insert(version.dot, None);
     }
-    for (hlc, dot) in rows.oldest_history(path, usize::MAX)? {
+    for (hlc, dot, concurrent) in rows.oldest_history(path, usize::MAX)? {
         rows.batch.history.insert((path.clone(), hlc, dot), None);
         counters.history -= 1;
+        if concurrent {
+            rows.batch.settled_conflicts.insert(path.clone(), 0);
+        }
     }
     if let Some(hlc) = grave(&record.document) {
         rows.batch.tombstones.insert((hlc, path.clone()), false);
         counters.tombstones -= 1;
     }
     counters.records -= 1;
-    counters.conflicts -= u64::from(record.document.versions().len() > 1);
+    if record.document.versions().len() > 1 {
+        counters.conflicts -= 1;
+        rows.batch.open_conflicts.insert(path.clone(), false);
+    }
     rows.batch.feed.insert(record.sequence, None);
     counters.sequence_floor = counters.sequence_floor.max(record.sequence);
     rows.batch.records.insert(path.clone(), None);
@@ -149,22 +168,24 @@ fn count_values(counters: &mut Counters, before: Share, after: Share) {
     counters.values += after.summary;
 }
 
-/// Keeps the newest `versions_max` history rows of a path.
+/// Keeps the newest `versions_max` history rows of a path; tells how many of those that go are of a conflict.
 fn trim_history<V: View>(
     rows: &mut Overlay<'_, V>,
     counters: &mut Counters,
     path: &Path,
     record: &mut Record,
     versions_max: u32,
-) -> Result<(), V::Error> {
+) -> Result<u32, V::Error> {
     let surplus = record.history.saturating_sub(versions_max);
+    let mut forgotten = 0;
     if surplus == 0 {
-        return Ok(());
+        return Ok(forgotten);
     }
-    for (hlc, dot) in rows.oldest_history(path, surplus as usize)? {
+    for (hlc, dot, concurrent) in rows.oldest_history(path, surplus as usize)? {
         rows.batch.history.insert((path.clone(), hlc, dot), None);
         record.history -= 1;
         counters.history -= 1;
+        forgotten += u32::from(concurrent);
     }
-    Ok(())
+    Ok(forgotten)
 }

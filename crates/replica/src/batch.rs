@@ -25,6 +25,10 @@ pub struct Batch {
     pub digest: BTreeMap<(u8, Vec<u8>), Option<Summary>>,
     /// Rows of the index of bare tombstones; false removes one.
     pub tombstones: BTreeMap<(Hlc, Path), bool>,
+    /// Rows of the index of documents with more than one live version; false removes one.
+    pub open_conflicts: BTreeMap<Path, bool>,
+    /// Rows of the index of settled conflicts: how many history rows of a path are of one; 0 removes it.
+    pub settled_conflicts: BTreeMap<Path, u32>,
     /// Frontier rows that changed.
     pub frontier: BTreeMap<(NodeId, Epoch), IntervalSet>,
     /// Floor rows that rose.
@@ -99,20 +103,33 @@ impl<'a, V: View> Overlay<'a, V> {
         Ok(rows.into_values().collect())
     }
 
-    /// The oldest history rows of a path that the batch does not already remove.
-    pub(crate) fn oldest_history(&self, path: &Path, limit: usize) -> Result<Vec<(Hlc, Dot)>, V::Error> {
+    /// The oldest history rows of a path that the batch does not already remove, and whether each is of a conflict.
+    pub(crate) fn oldest_history(
+        &self,
+        path: &Path,
+        limit: usize,
+    ) -> Result<Vec<(Hlc, Dot, bool)>, V::Error> {
         let written = self.batch.history.range((path.clone(), Hlc(0), LEAST_DOT)..);
         let written: Vec<_> = written.take_while(|((at, ..), _)| at == path).collect();
         let removed = written.iter().filter(|(_, row)| row.is_none()).count();
-        let mut rows: BTreeSet<(Hlc, Dot)> =
-            self.base.oldest_history(path, limit.saturating_add(removed))?.into_iter().collect();
+        let stored = self.base.oldest_history(path, limit.saturating_add(removed))?;
+        let mut rows: BTreeMap<(Hlc, Dot), bool> =
+            stored.into_iter().map(|(hlc, dot, concurrent)| ((hlc, dot), concurrent)).collect();
         for ((_, hlc, dot), row) in written {
             match row {
-                Some(_) => rows.insert((*hlc, *dot)),
+                Some(row) => rows.insert((*hlc, *dot), row.concurrent),
                 None => rows.remove(&(*hlc, *dot)),
             };
         }
-        Ok(rows.into_iter().take(limit).collect())
+        Ok(rows.into_iter().take(limit).map(|((hlc, dot), concurrent)| (hlc, dot, concurrent)).collect())
+    }
+
+    /// How many history rows of a path are of a conflict.
+    pub(crate) fn settled(&self, path: &Path) -> Result<u32, V::Error> {
+        match self.batch.settled_conflicts.get(path) {
+            Some(written) => Ok(*written),
+            None => self.base.settled(path),
+        }
     }
 }
 

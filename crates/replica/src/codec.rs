@@ -15,9 +15,11 @@ use rejoin_causal::codec::{
 use rejoin_causal::{NodeId, VersionVector};
 
 use crate::body::{Body, Document, Field, Fields, Version};
-use crate::config::{VALUE_BYTES_PROTOCOL_MAX, VALUE_DEPTH_PROTOCOL_MAX};
+use crate::config::{
+    RECEIPT_DOTS_MAX, RECEIPTS_PER_MESSAGE_MAX, VALUE_BYTES_PROTOCOL_MAX, VALUE_DEPTH_PROTOCOL_MAX,
+};
 use crate::json::{Json, JsonLimits};
-use crate::message::{Entry, Leaf, Message, PathState, Range};
+use crate::message::{Entry, Holder, Leaf, Message, PathState, Question, Range};
 use crate::path::Path;
 use crate::view::Summary;
 
@@ -256,6 +258,42 @@ fn take_ranges(from: &mut Reader<'_>) -> Result<Vec<Range>, DecodeError> {
     Ok(ranges)
 }
 
+fn put_questions(out: &mut Vec<u8>, lives: &mut LifeTable, questions: &[Question]) {
+    put_varint(out, questions.len() as u64);
+    for question in questions {
+        put_dot(out, lives, question.id);
+        out.push(question.hops);
+        put_varint(out, question.wait_ms);
+        put_varint(out, question.dots.len() as u64);
+        for dot in &question.dots {
+            put_dot(out, lives, *dot);
+        }
+    }
+}
+
+fn take_questions(from: &mut Reader<'_>, lives: &LifeTable) -> Result<Vec<Question>, DecodeError> {
+    let mut questions = Vec::new();
+    for _ in 0..bounded(from.count(5, "questions")?, RECEIPTS_PER_MESSAGE_MAX)? {
+        let id = take_dot(from, lives)?;
+        let (hops, wait_ms) = (from.byte("question")?, from.varint("question")?);
+        let count = bounded(from.count(2, "question")?, RECEIPT_DOTS_MAX)?;
+        let dots = (0..count).map(|_| take_dot(from, lives)).collect::<Result<Vec<_>, DecodeError>>()?;
+        questions.push(Question { id, hops, wait_ms, dots });
+    }
+    Ok(questions)
+}
+
+fn take_holders(from: &mut Reader<'_>, lives: &LifeTable) -> Result<Vec<Holder>, DecodeError> {
+    let count = bounded(from.count(18, "holders")?, RECEIPTS_PER_MESSAGE_MAX)?;
+    (0..count)
+        .map(|_| Ok(Holder { id: take_dot(from, lives)?, node: NodeId(from.array("holders")?) }))
+        .collect()
+}
+
+fn bounded(count: usize, max: usize) -> Result<usize, DecodeError> {
+    if count > max { Err(DecodeError("receipts")) } else { Ok(count) }
+}
+
 fn put_nodes(out: &mut Vec<u8>, nodes: &[NodeId]) {
     put_varint(out, nodes.len() as u64);
     for node in nodes {
@@ -355,6 +393,18 @@ pub fn encode(message: &Message) -> Vec<u8> {
             put_floor(&mut body, &mut lives, floor);
             18
         }
+        Message::Question(questions) => {
+            put_questions(&mut body, &mut lives, questions);
+            19
+        }
+        Message::Holders(holders) => {
+            put_varint(&mut body, holders.len() as u64);
+            for holder in holders {
+                put_dot(&mut body, &mut lives, holder.id);
+                body.extend_from_slice(&holder.node.0);
+            }
+            20
+        }
     };
     let mut frame = Vec::with_capacity(body.len() + 2 + lives.lives().len() * 26);
     frame.push(kind);
@@ -420,6 +470,8 @@ pub fn decode(frame: &[u8]) -> Result<Message, DecodeError> {
         }
         17 => Message::AuditDone,
         18 => Message::Floor(take_floor(&mut from, &lives)?),
+        19 => Message::Question(take_questions(&mut from, &lives)?),
+        20 => Message::Holders(take_holders(&mut from, &lives)?),
         _ => return Err(DecodeError("frame: unknown type")),
     };
     from.finish("frame: bytes after its end")?;

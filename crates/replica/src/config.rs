@@ -7,6 +7,23 @@ pub const VALUE_BYTES_PROTOCOL_MAX: usize = 16 * 1024 * 1024;
 /// The deepest JSON value that a link accepts: the deepest that any node can parse.
 pub const VALUE_DEPTH_PROTOCOL_MAX: usize = crate::json::JSON_DEPTH_MAX;
 
+/// Questions for receipts that are open at a node, its own and its peers': 4,096, some 100 bytes each. Beyond it a
+/// question is not answered, and whoever asked hears of fewer nodes.
+pub const RECEIPTS_OPEN_MAX: usize = 4_096;
+
+/// How long a question for a receipt stays open, in milliseconds: 60 s. A client that waits longer is gone.
+pub const RECEIPT_WAIT_MS_MAX: u64 = 60_000;
+
+/// Links beyond the direct peers that a question for a receipt crosses: 3. A question reaches nodes at most four links
+/// away; its cost grows with the links in between.
+pub const RECEIPT_HOPS_MAX: u8 = 3;
+
+/// Writes that one question for a receipt names: 1,024, as a batch of a client may have.
+pub const RECEIPT_DOTS_MAX: usize = 1_024;
+
+/// Questions, or answers, in one message: 1,024, below 256 KiB when each names one write.
+pub const RECEIPTS_PER_MESSAGE_MAX: usize = 1_024;
+
 /// Settings of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {

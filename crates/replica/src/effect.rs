@@ -45,6 +45,12 @@ pub enum Refusal {
     Precondition(Current),
     /// First-write-wins: the path has a value already.
     RejectedByStrategy(Current),
+    /// There is no conflict to settle.
+    NoConflict(Current),
+    /// The version to keep is not live.
+    NotLive(Current),
+    /// A conflict to settle has versions that the client has not read.
+    Unseen(Current),
     /// The resulting value would be larger than the limit.
     TooLarge {
         /// Bytes it would have.
@@ -188,6 +194,8 @@ pub enum Effect {
     Committed(u64),
     /// Answer an anti-entropy request.
     RoundDone(RequestId, RoundReport),
+    /// Tell whoever asked that this other node has applied all of the writes, and has committed that.
+    Holder(RequestId, NodeId),
     /// Answer a status request.
     Status(RequestId, Box<Status>),
     /// Tell the operator.

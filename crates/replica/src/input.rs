@@ -36,6 +36,18 @@ pub enum Change {
     Patch(Json),
     /// Delete.
     Delete,
+    /// Settle a conflict with a value of the client's. Under merge-fields, unmentioned fields are removed; no strategy
+    /// refuses it.
+    Resolve(Json),
+    /// Settle a conflict with what that live version says, a delete included.
+    Keep(Dot),
+}
+
+impl Change {
+    /// Whether it settles a conflict.
+    pub fn settles(&self) -> bool {
+        matches!(self, Change::Resolve(_) | Change::Keep(_))
+    }
 }
 
 /// What must hold on this node for a write to be done.
@@ -60,7 +72,7 @@ pub enum Observed {
     /// All that this replica has.
     #[default]
     All,
-    /// Those that the client read; others stay as siblings.
+    /// Those that the client read; others stay as siblings. A change that settles a conflict is refused instead.
     These(Vec<Dot>),
 }
 
@@ -110,6 +122,17 @@ pub enum Input {
     },
     /// Run an anti-entropy round on every link now.
     AntiEntropy(RequestId),
+    /// Tell which other nodes have applied these writes, each as it is heard of ([`crate::Effect::Holder`]).
+    AskHolders {
+        /// Who asks. Not used twice, and not 0.
+        request: RequestId,
+        /// The writes, at most [`crate::config::RECEIPT_DOTS_MAX`].
+        dots: Vec<Dot>,
+        /// For how long, in milliseconds; at most [`crate::config::RECEIPT_WAIT_MS_MAX`].
+        wait_ms: u64,
+    },
+    /// Whoever asked that has heard enough.
+    ForgetHolders(RequestId),
     /// Tell how things are.
     Status(RequestId),
     /// A peer showed our own identity in another process.

@@ -23,6 +23,7 @@ mod input;
 mod merge_patch;
 mod quarantine;
 mod random;
+mod receipts;
 mod replica;
 mod session;
 mod sync;
@@ -32,6 +33,7 @@ pub mod batch;
 pub mod body;
 pub mod codec;
 pub mod config;
+pub mod context;
 pub mod digest;
 pub mod json;
 pub mod message;
@@ -45,6 +47,7 @@ pub use batch::Batch;
 pub use body::{Body, Document, Field, Fields, Version};
 pub use catch_up::{CatchUp, CatchUpStep};
 pub use config::Config;
+pub use context::{Context, ContextError};
 pub use effect::{
     Alarm, AuditStep, Commit, Current, Effect, Effects, LinkStatus, Refusal, RoundReport, Status, Written,
 };

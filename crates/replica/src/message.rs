@@ -52,6 +52,28 @@ pub struct Leaf {
     pub items: Vec<(Path, u64)>,
 }
 
+/// Asks who has applied some writes, and made that durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Names the question: the life of the node that asks, and its number there.
+    pub id: Dot,
+    /// Links that it may still cross beyond the receiver.
+    pub hops: u8,
+    /// How long the asking node waits for answers from now on, in milliseconds.
+    pub wait_ms: u64,
+    /// The writes.
+    pub dots: Vec<Dot>,
+}
+
+/// Answers a question: that node has applied all of its writes, and has committed that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The question.
+    pub id: Dot,
+    /// The node.
+    pub node: NodeId,
+}
+
 /// One message. Either side may send any of them at any time; what makes no sense closes the link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -132,6 +154,10 @@ pub enum Message {
     },
     /// The digest session is over, on both sides once both have said so.
     AuditDone,
+    /// Who has applied these writes?
+    Question(Vec<Question>),
+    /// These nodes have.
+    Holders(Vec<Holder>),
 }
 
 impl Message {
@@ -156,6 +182,8 @@ impl Message {
             Message::Exchange(_) => "exchange",
             Message::Exchanged { .. } => "exchanged",
             Message::AuditDone => "audit-done",
+            Message::Question(_) => "question",
+            Message::Holders(_) => "holders",
         }
     }
 }

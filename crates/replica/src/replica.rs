@@ -27,6 +27,7 @@ use crate::path::Path;
 use crate::policy::Policy;
 use crate::quarantine::Quarantine;
 use crate::random::Random;
+use crate::receipts::Receipts;
 use crate::session::Link;
 use crate::view::{Counters, View};
 
@@ -64,6 +65,7 @@ pub struct Replica {
     /// Peers whose digest session was stopped for removing too much.
     pub(crate) halted: BTreeSet<NodeId>,
     pub(crate) rounds: Vec<RunningRound>,
+    pub(crate) receipts: Receipts,
     /// Writes that wait for a new identity, once a clone was seen: the old one covers dots that were never seen here.
     pub(crate) renewing: Option<Vec<(RequestId, Write)>>,
     pub(crate) last_round: Option<(u64, u64)>,
@@ -139,6 +141,7 @@ impl Replica {
             quarantine: Quarantine::default(),
             halted: BTreeSet::new(),
             rounds: Vec::new(),
+            receipts: Receipts::default(),
             renewing: None,
             last_round: None,
             skew_max_ms: 0,
@@ -172,6 +175,7 @@ impl Replica {
         }
         self.push(&mut group)?;
         self.drain(&mut group);
+        self.answer_questions(&mut group);
         for (node, epoch) in &group.grown {
             if let Some(set) = self.frontier.row(*node, *epoch) {
                 group.rows.batch.frontier.insert((*node, *epoch), set.clone());
@@ -237,6 +241,8 @@ impl Replica {
                 let status = Box::new(self.status());
                 group.effects.push(Effect::Status(request, status));
             }
+            Input::AskHolders { request, dots, wait_ms } => self.ask_holders(group, request, dots, wait_ms),
+            Input::ForgetHolders(request) => self.forget_holders(request),
             Input::CloneSeen { epoch } => self.clone_seen(group, epoch),
             Input::Renewed { node, epoch } => {
                 self.node = node;
@@ -277,6 +283,7 @@ impl Replica {
         }
         if self.next_collect_ms <= group.now.steady_ms {
             self.next_collect_ms = group.now.steady_ms + self.random.jitter(self.config.collect_interval_ms);
+            self.receipts.expire(group.now.steady_ms);
             self.collect(group)?;
         }
         Ok(())
@@ -335,7 +342,11 @@ impl Replica {
         }
         let moved = Moved { added: merged.added.len() as u64, removed: merged.removed.len() as u64, fenced };
         let past = merged.document.is_empty() && !is_applied(&self.frontier, merged.document.vv());
-        let keep = Keep { past, history_max: self.config.versions_max };
+        let contested = before.as_ref().map(|record| &record.document);
+        let contested = contested.filter(|document| document.versions().len() > 1 && moved.removed > 0);
+        let shown = contested.and_then(|document| self.policy.strategy(path).visible(path, document));
+        let shown = shown.map(|visible| visible.version);
+        let keep = Keep { past, history_max: self.config.versions_max, shown };
         apply::write(&mut group.rows, &mut self.counters, &mut self.fences, path, before, merged, keep)?;
         Ok(moved)
     }

@@ -45,10 +45,12 @@ impl Replica {
         if dialed {
             self.begin_round(group, link);
         }
+        self.ask_new_link(group, link);
     }
 
     pub(crate) fn link_down<V>(&mut self, group: &mut Group<'_, V>, link: LinkId) {
         if let Some(state) = self.links.remove(&link) {
+            self.lost_link(link);
             if state.audit.is_some() {
                 group.effects.push(Effect::Audit(link, AuditStep::Stop));
             }
@@ -192,6 +194,12 @@ impl Replica {
                 }
             }
             Message::AuditDone => self.audit_done(group, id),
+            Message::Question(questions) => {
+                questions.into_iter().for_each(|question| self.question(group, id, question));
+            }
+            Message::Holders(holders) => {
+                holders.iter().for_each(|holder| self.holder(group, holder));
+            }
         }
         Ok(())
     }

@@ -58,8 +58,10 @@ pub struct Superseded {
     pub version: Version,
     /// The write that replaced it, as far as this replica knows: the newest of those that came in with it.
     pub by: Option<Dot>,
-    /// It was live beside others when it was replaced: it had lost, or tied, a conflict.
+    /// It was live beside others when it was replaced: it had taken part in a conflict.
     pub concurrent: bool,
+    /// It was the one of them that readers saw on this replica, or the newest of those merged.
+    pub shown: bool,
 }
 
 /// Sums over the whole store, kept with every commit so that nothing is counted at start-up.
@@ -118,8 +120,11 @@ pub trait View {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Summary)>, Self::Error>;
 
-    /// The stamps and dots of the `limit` oldest history rows of a path.
-    fn oldest_history(&self, path: &Path, limit: usize) -> Result<Vec<(Hlc, Dot)>, Self::Error>;
+    /// The stamps and dots of the `limit` oldest history rows of a path, and whether each is of a conflict.
+    fn oldest_history(&self, path: &Path, limit: usize) -> Result<Vec<(Hlc, Dot, bool)>, Self::Error>;
+
+    /// How many history rows of a path are of a conflict, by the index of settled conflicts.
+    fn settled(&self, path: &Path) -> Result<u32, Self::Error>;
 
     /// Up to `limit` bare tombstones older than `before`, oldest first, after `after` when given.
     fn tombstones(

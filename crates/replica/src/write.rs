@@ -35,15 +35,30 @@ impl Replica {
         };
         let seen = || document.versions().iter().filter(|version| observed(version));
         let old = visible.as_ref().and_then(|visible| visible.value.as_ref());
+        // A patch is of what the client has read, which is not what is shown now.
+        let read = match &write.observed {
+            Observed::These(_) if seen().count() < document.versions().len() => {
+                let read = Document::from_parts(document.vv().clone(), seen().cloned().collect());
+                read.and_then(|read| strategy.visible(&write.path, &read)).and_then(|visible| visible.value)
+            }
+            _ => old.cloned(),
+        };
         let merging = matches!(strategy, Strategy::MergeFields);
         let body = match &write.change {
             Change::Put(value) if merging => merge_fields::put(seen(), value, Unmentioned::Keep, (hlc, dot)),
-            Change::Replace(value) if merging => {
+            Change::Replace(value) | Change::Resolve(value) if merging => {
                 merge_fields::put(seen(), value, Unmentioned::Remove, (hlc, dot))
             }
             Change::Patch(patch) if merging => merge_fields::patch(seen(), patch, (hlc, dot)),
-            Change::Put(value) | Change::Replace(value) => Body::Value(value.clone()),
-            Change::Patch(patch) => Body::Value(merge_patch::apply(old, patch)),
+            Change::Put(value) | Change::Replace(value) | Change::Resolve(value) => {
+                Body::Value(value.clone())
+            }
+            Change::Patch(patch) => Body::Value(merge_patch::apply(read.as_ref(), patch)),
+            Change::Keep(kept) => match document.version(*kept).and_then(|version| version.body.json()) {
+                Some(value) if merging => merge_fields::put(seen(), &value, Unmentioned::Remove, (hlc, dot)),
+                Some(value) => Body::Value(value),
+                None => Body::Tombstone,
+            },
             Change::Delete => Body::Tombstone,
         };
         let bytes = body.weight();
@@ -93,15 +108,29 @@ fn admit(
         etag: (!document.is_empty()).then(|| etag(document)),
         vector_clock: document.vv().clone(),
     };
+    // A conflict may read as deleted, and is there all the same.
+    let there = value.is_some() || (write.change.settles() && !document.is_empty());
     let holds = match &write.condition {
         Condition::Always => true,
-        Condition::Absent => value.is_none(),
-        Condition::Present => value.is_some(),
-        Condition::Matches(tags) => value.is_some() && tags.contains(&etag(document)),
-        Condition::NoneOf(tags) => value.is_none() || !tags.contains(&etag(document)),
+        Condition::Absent => !there,
+        Condition::Present => there,
+        Condition::Matches(tags) => there && tags.contains(&etag(document)),
+        Condition::NoneOf(tags) => !there || !tags.contains(&etag(document)),
     };
     if !holds {
         return Err(Refusal::Precondition(current()));
+    }
+    if write.change.settles() {
+        let all_seen = match &write.observed {
+            Observed::All => true,
+            Observed::These(dots) => document.versions().iter().all(|version| dots.contains(&version.dot)),
+        };
+        return match write.change {
+            _ if !all_seen => Err(Refusal::Unseen(current())),
+            _ if document.versions().len() < 2 => Err(Refusal::NoConflict(current())),
+            Change::Keep(dot) if document.version(dot).is_none() => Err(Refusal::NotLive(current())),
+            _ => Ok(()),
+        };
     }
     match write.change {
         Change::Delete if value.is_none() => {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rejoin_causal::{Dot, Epoch, Floor, Frontier, Hlc, IntervalSet, NodeId};
 use rejoin_replica::codec::{decode, encode};
 use rejoin_replica::json::{Json, JsonLimits};
-use rejoin_replica::message::{Entry, Leaf, Message, PathState, Range};
+use rejoin_replica::message::{Entry, Holder, Leaf, Message, PathState, Question, Range};
 use rejoin_replica::path::Path;
 use rejoin_replica::{Body, Document, Field, Fields, Summary, Version};
 
@@ -114,6 +114,15 @@ fn states() -> impl Strategy<Value = Vec<PathState>> {
     vec((path(), proptest::option::of(document(1..3))), 0..4)
 }
 
+fn question() -> impl Strategy<Value = Question> {
+    (dot(), any::<u8>(), any::<u64>(), vec(dot(), 0..4)).prop_map(|(id, hops, wait_ms, dots)| Question {
+        id,
+        hops,
+        wait_ms,
+        dots,
+    })
+}
+
 fn message() -> impl Strategy<Value = Message> {
     let leaf = (bounds(), vec((path(), any::<u64>()), 0..4)).prop_map(|((lower, upper), items)| Leaf {
         lower,
@@ -144,6 +153,11 @@ fn message() -> impl Strategy<Value = Message> {
         states().prop_map(Message::Exchange),
         (states(), any::<bool>()).prop_map(|(states, last)| Message::Exchanged { states, last }),
         Just(Message::AuditDone),
+        vec(question(), 0..4).prop_map(Message::Question),
+        vec((dot(), any::<[u8; 16]>()), 0..4).prop_map(|holders| {
+            let holder = |(id, node)| Holder { id, node: NodeId(node) };
+            Message::Holders(holders.into_iter().map(holder).collect())
+        }),
     ]
 }
 

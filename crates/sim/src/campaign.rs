@@ -47,6 +47,7 @@ pub const MUST_OCCUR: &[&str] = &[
     "no rounds of anti-entropy",
     "part of the unsynced tail lost",
     "quarantined",
+    "receipt",
     "released from quarantine",
     "session catching up",
     "session fenced",

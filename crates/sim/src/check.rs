@@ -86,6 +86,7 @@ fn scan<S: RawSnapshot>(
 
     // History.
     let mut history = 0u64;
+    let mut settled: Vec<(Path, u32)> = Vec::new();
     for (path, record) in &documents {
         let rows = snapshot.history(path).collect::<Result<Vec<_>, _>>()?;
         same("history rows of a path", &(path, rows.len()), &(path, record.history as usize));
@@ -98,6 +99,13 @@ fn scan<S: RawSnapshot>(
             same("a live version in history", path, &());
         }
         history += rows.len() as u64;
+        let concurrent = rows.iter().filter(|row| row.concurrent).count();
+        if concurrent > 0 {
+            settled.push((path.clone(), u32::try_from(concurrent).unwrap_or(u32::MAX)));
+        }
+        if rows.iter().any(|row| row.shown && !row.concurrent) {
+            same("a history row was shown of several and had no rival", path, &());
+        }
     }
     same("counters.history", &counters.history, &history);
     same("history rows", &rows(Keyspace::History), &history);
@@ -120,6 +128,15 @@ fn scan<S: RawSnapshot>(
     same("tombstone index", &indexed, &graves);
     let conflicts = documents.iter().filter(|(_, record)| record.document.versions().len() > 1).count();
     same("counters.conflicts", &counters.conflicts, &(conflicts as u64));
+
+    // The index of conflicts.
+    let open = documents.iter().filter(|(_, record)| record.document.versions().len() > 1);
+    let open: Vec<Path> = open.map(|(path, _)| path.clone()).collect();
+    let indexed = snapshot.open_conflicts(&[], None).collect::<Result<Vec<_>, _>>()?;
+    same("index of open conflicts", &indexed, &open);
+    let indexed = snapshot.settled_conflicts(&[], None).collect::<Result<Vec<_>, _>>()?;
+    same("index of settled conflicts", &indexed, &settled);
+    same("conflict rows", &rows(Keyspace::Conflicts), &((open.len() + settled.len()) as u64));
 
     // Digests: each fence is the sum of its run, and any range is the sum of its documents.
     let sums: Vec<(Vec<u8>, Summary)> =

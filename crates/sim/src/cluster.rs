@@ -8,7 +8,8 @@
 use rejoin_causal::Dot;
 use rejoin_replica::path::Path;
 use rejoin_replica::{
-    Alarm, Batch, Change, Commit, Condition, Config, Observed, RoundReport, Status, View, Write, Written,
+    Alarm, Batch, Change, Commit, Condition, Config, Observed, RequestId, RoundReport, Status, View, Write,
+    Written,
 };
 use rejoin_store::SyncPolicy;
 
@@ -157,7 +158,16 @@ impl Cluster {
 
     /// Puts over exactly the versions that a client has read.
     pub fn put_over(&mut self, name: &str, path: &str, json: &str, read: Vec<Dot>) -> Written {
-        let (change, observed) = (Change::Put(value(json)), Observed::These(read));
+        self.over(name, path, Change::Put(value(json)), read)
+    }
+
+    /// Applies a merge patch over exactly the versions that a client has read.
+    pub fn patch_over(&mut self, name: &str, path: &str, json: &str, read: Vec<Dot>) -> Written {
+        self.over(name, path, Change::Patch(value(json)), read)
+    }
+
+    fn over(&mut self, name: &str, path: &str, change: Change, read: Vec<Dot>) -> Written {
+        let observed = Observed::These(read);
         let write = Write { path: parsed(path), change, condition: Condition::Always, observed };
         match self.write(name, write) {
             Ok(written) => *written,
@@ -303,6 +313,21 @@ impl Cluster {
             assert!(self.world.now_ms() < until, "{name} does not finish its round");
             self.run_ms(5);
         }
+    }
+
+    /// Asks which other nodes hold a write, for as long as that takes; gives their names.
+    pub fn holders(&mut self, name: &str, written: &Written, wait_ms: u64) -> Vec<String> {
+        let node = self.node(name);
+        let request = self.world.ask_for_holders(node, vec![written.dot], wait_ms);
+        self.run_ms(wait_ms);
+        self.held(request)
+    }
+
+    /// The names of the nodes that were said to hold what was asked for.
+    pub fn held(&self, request: RequestId) -> Vec<String> {
+        let holders = self.world.holders(request);
+        let named = (0..self.world.nodes.len()).filter(|node| holders.contains(&self.world.id(*node)));
+        named.map(|node| self.world.nodes[node].name.clone()).collect()
     }
 
     /// Asks how things are.

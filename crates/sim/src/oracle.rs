@@ -96,12 +96,11 @@ impl Oracle {
         Ok(())
     }
 
-    /// What a write of `change` over `observed`, at a node where `live` is live, makes.
+    /// What a write of `change` over `observed` makes.
     pub fn content(
         &self,
         rule: Rule,
         change: &Change,
-        live: &BTreeSet<Dot>,
         observed: &BTreeSet<Dot>,
         stamp: (Hlc, Dot),
     ) -> Content {
@@ -114,7 +113,13 @@ impl Oracle {
             let (members, replaces) = match change {
                 Change::Delete => return Content::Tombstone,
                 Change::Put(json) | Change::Patch(json) => (object(json), false),
-                Change::Replace(json) => (object(json), true),
+                Change::Replace(json) | Change::Resolve(json) => (object(json), true),
+                Change::Keep(dot) => match self.object_of(*dot) {
+                    Some(kept) => {
+                        (Some(kept.into_iter().map(|(name, value)| (name, Some(value))).collect()), true)
+                    }
+                    None => return Content::Tombstone,
+                },
             };
             let members = members.unwrap_or_default();
             if replaces {
@@ -133,11 +138,13 @@ impl Oracle {
         }
         match change {
             Change::Delete => Content::Tombstone,
-            Change::Put(json) | Change::Replace(json) => {
+            Change::Put(json) | Change::Replace(json) | Change::Resolve(json) => {
                 Content::Value(plain(object(json).unwrap_or_default()))
             }
+            Change::Keep(dot) => self.object_of(*dot).map_or(Content::Tombstone, Content::Value),
             Change::Patch(json) => {
-                let mut value = self.visible(rule, live).unwrap_or_default();
+                // What the client has read, where that is not all there is.
+                let mut value = self.visible(rule, observed).unwrap_or_default();
                 for (name, change) in object(json).unwrap_or_default() {
                     match change {
                         Some(change) => value.insert(name, change),
@@ -165,18 +172,23 @@ impl Oracle {
         newest
     }
 
-    /// What a reader sees of these versions; `None`: nothing there.
-    pub fn visible(&self, rule: Rule, live: &BTreeSet<Dot>) -> Option<Object> {
-        let mut ranked: Vec<(Hlc, Dot)> =
-            live.iter().filter_map(|dot| Some((self.writes.get(dot)?.hlc, *dot))).collect();
-        ranked.sort_unstable();
-        let value = |dot: &Dot| match &self.writes.get(dot)?.content {
+    /// What one write says; `None`: a delete.
+    fn object_of(&self, dot: Dot) -> Option<Object> {
+        match &self.writes.get(&dot)?.content {
             Content::Tombstone => None,
             Content::Value(object) => Some(object.clone()),
             Content::Fields(fields) => {
                 Some(fields.iter().filter_map(|(name, (_, value))| Some((name.clone(), (*value)?))).collect())
             }
-        };
+        }
+    }
+
+    /// What a reader sees of these versions; `None`: nothing there.
+    pub fn visible(&self, rule: Rule, live: &BTreeSet<Dot>) -> Option<Object> {
+        let mut ranked: Vec<(Hlc, Dot)> =
+            live.iter().filter_map(|dot| Some((self.writes.get(dot)?.hlc, *dot))).collect();
+        ranked.sort_unstable();
+        let value = |dot: &Dot| self.object_of(*dot);
         match rule {
             Rule::LastWriteWins => value(&ranked.last()?.1),
             Rule::FirstWriteWins => ranked.iter().find_map(|(_, dot)| value(dot)),

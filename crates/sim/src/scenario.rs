@@ -225,6 +225,9 @@ fn play(
         if rng.chance(10) {
             world.sync_disk(node);
         }
+        if rng.chance(50) {
+            world.ask_for_holders_of_newest(node, rng.between(10, 5_000));
+        }
         if rng.chance(10) {
             world.ask_for_status(node);
             if !calm {

@@ -48,6 +48,8 @@ pub enum Promise {
     NoClones,
     /// Nothing panics.
     NoPanic,
+    /// A node that is said to hold a write has committed it.
+    Receipts,
 }
 
 impl Violation {

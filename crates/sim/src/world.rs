@@ -6,6 +6,7 @@
 mod effects;
 mod end;
 mod group;
+mod receipts;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -98,6 +99,8 @@ pub struct World {
     answers: BTreeMap<RequestId, Answer>,
     rounds: BTreeMap<RequestId, RoundReport>,
     statuses: BTreeMap<RequestId, Box<Status>>,
+    asked: BTreeMap<RequestId, Vec<Dot>>,
+    holders: BTreeMap<RequestId, BTreeSet<NodeId>>,
     pending: BTreeMap<RequestId, Write>,
     /// A disk went back in time or was copied: what replaced a value may be known to nobody now.
     pub history_was_lost: bool,
@@ -137,6 +140,8 @@ impl World {
             answers: BTreeMap::new(),
             rounds: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            holders: BTreeMap::new(),
             pending: BTreeMap::new(),
             history_was_lost: false,
             hlc_max_ms: 0,

@@ -63,7 +63,7 @@ macro_rules! planted {
 
 planted! {
     an_epoch_used_again_after_a_restore_is_seen: ReuseEpoch => NothingLost | NoZombie | Converges | Strategy | RowsAgree | Protocol;
-    effects_released_before_their_commit_are_seen: ReleaseBeforeCommit => Durable;
+    effects_released_before_their_commit_are_seen: ReleaseBeforeCommit => Durable | Receipts;
     a_missing_fence_is_seen: NoFence => NoZombie;
     log_rows_that_stay_are_seen: KeepLogRows => RowsAgree;
     a_void_claim_ahead_of_its_documents_is_seen: ClaimEarly => NothingLost | NoZombie;

@@ -105,6 +105,34 @@ pub(crate) fn tombstone_parts(key: &[u8]) -> Result<(Hlc, Path), DecodeError> {
     Ok((Hlc(u64::from_be_bytes(*hlc)), path))
 }
 
+/// Begins the keys of the documents with more than one live version.
+pub(crate) const CONFLICT_OPEN: u8 = 0;
+/// Begins the keys of the paths with a conflict in their history.
+pub(crate) const CONFLICT_SETTLED: u8 = 1;
+
+pub(crate) fn conflict_key(kind: u8, key: &[u8]) -> Vec<u8> {
+    prefixed(&[kind], key)
+}
+
+pub(crate) fn conflict_path(key: &[u8]) -> Result<Path, DecodeError> {
+    let (_, path) = key.split_first().ok_or(DecodeError("conflict key"))?;
+    Path::from_key(path).map_err(|_| DecodeError("conflict key"))
+}
+
+pub(crate) fn put_settled(count: u32) -> Vec<u8> {
+    let mut value = Vec::new();
+    put_varint(&mut value, u64::from(count));
+    value
+}
+
+pub(crate) fn take_settled(value: &[u8]) -> Result<u32, DecodeError> {
+    const WHAT: &str = "settled conflicts";
+    let mut from = Reader::new(value);
+    let count = u32::try_from(from.varint(WHAT)?).map_err(|_| DecodeError(WHAT))?;
+    from.finish(WHAT)?;
+    if count == 0 { Err(DecodeError(WHAT)) } else { Ok(count) }
+}
+
 pub(crate) fn put_record(lives: &mut LifeTable, record: &Record) -> Vec<u8> {
     let mut value = Vec::new();
     put_varint(&mut value, record.sequence);
@@ -123,8 +151,19 @@ pub(crate) fn take_record(lives: &impl LifeLookup, value: &[u8]) -> Result<Recor
     Ok(Record { document, sequence, history })
 }
 
+/// Others were live beside the version when it was replaced.
+const HISTORY_CONCURRENT: u8 = 1;
+/// The successor's dot follows.
+const HISTORY_SUCCESSOR: u8 = 2;
+/// Readers saw this one of them.
+const HISTORY_SHOWN: u8 = 4;
+
 pub(crate) fn put_superseded(lives: &mut LifeTable, row: &Superseded) -> Vec<u8> {
-    let mut value = vec![u8::from(row.concurrent) | u8::from(row.by.is_some()) << 1];
+    let mut value = vec![
+        (u8::from(row.concurrent) * HISTORY_CONCURRENT)
+            | (u8::from(row.by.is_some()) * HISTORY_SUCCESSOR)
+            | (u8::from(row.shown) * HISTORY_SHOWN),
+    ];
     if let Some(by) = row.by {
         put_dot(&mut value, lives, by);
     }
@@ -136,13 +175,20 @@ pub(crate) fn take_superseded(lives: &impl LifeLookup, value: &[u8]) -> Result<S
     const WHAT: &str = "history row";
     let mut from = Reader::new(value);
     let flags = from.byte(WHAT)?;
-    if flags > 3 {
+    if flags > (HISTORY_CONCURRENT | HISTORY_SUCCESSOR | HISTORY_SHOWN) {
         return Err(DecodeError(WHAT));
     }
-    let by = if flags & 2 == 2 { Some(take_dot(&mut from, lives)?) } else { None };
+    let by = if flags & HISTORY_SUCCESSOR > 0 { Some(take_dot(&mut from, lives)?) } else { None };
     let version = take_version(&mut from, lives, Source::Store)?;
     from.finish(WHAT)?;
-    Ok(Superseded { version, by, concurrent: flags & 1 == 1 })
+    let (concurrent, shown) = (flags & HISTORY_CONCURRENT > 0, flags & HISTORY_SHOWN > 0);
+    Ok(Superseded { version, by, concurrent, shown })
+}
+
+/// Whether a history row is of a conflict, by its first byte.
+pub(crate) fn is_concurrent(value: &[u8]) -> Result<bool, DecodeError> {
+    let flags = value.first().ok_or(DecodeError("history row"))?;
+    Ok(flags & HISTORY_CONCURRENT > 0)
 }
 
 pub(crate) fn put_summary(summary: &Summary) -> Vec<u8> {

@@ -65,6 +65,43 @@ impl<S: RawSnapshot> Snapshot<S> {
         })
     }
 
+    /// The paths in `lower..upper` whose documents have more than one live version, in path order.
+    pub fn open_conflicts<'a>(
+        &'a self,
+        lower: &[u8],
+        upper: Option<&[u8]>,
+    ) -> impl Iterator<Item = Result<Path, StoreError>> + use<'a, S> {
+        self.conflicts(schema::CONFLICT_OPEN, lower, upper).map(|row| Ok(row?.0))
+    }
+
+    /// The paths in `lower..upper` with conflicts in their history, and how many history rows are of one, in path order.
+    pub fn settled_conflicts<'a>(
+        &'a self,
+        lower: &[u8],
+        upper: Option<&[u8]>,
+    ) -> impl Iterator<Item = Result<(Path, u32), StoreError>> + use<'a, S> {
+        self.conflicts(schema::CONFLICT_SETTLED, lower, upper).map(|row| {
+            let (path, value) = row?;
+            let refuse = |_| StoreError::row(Keyspace::Conflicts, &path.key());
+            Ok((path.clone(), schema::take_settled(&value).map_err(refuse)?))
+        })
+    }
+
+    fn conflicts<'a>(
+        &'a self,
+        kind: u8,
+        lower: &[u8],
+        upper: Option<&[u8]>,
+    ) -> impl Iterator<Item = Result<(Path, Bytes), StoreError>> + use<'a, S> {
+        let lower = schema::conflict_key(kind, lower);
+        let upper = upper.map_or_else(|| vec![kind + 1], |upper| schema::conflict_key(kind, upper));
+        self.range(Keyspace::Conflicts, &lower, Some(&upper)).map(|row| {
+            let (key, value) = row?;
+            let path = schema::conflict_path(&key);
+            Ok((path.map_err(|_| StoreError::row(Keyspace::Conflicts, &key))?, value))
+        })
+    }
+
     fn range(
         &self,
         keyspace: Keyspace,
@@ -147,16 +184,23 @@ impl<S: RawSnapshot> View for Snapshot<S> {
         self.range(Keyspace::Digest, &lower, Some(&upper)).take(limit).map(|row| fence(row?)).collect()
     }
 
-    fn oldest_history(&self, path: &Path, limit: usize) -> Result<Vec<(Hlc, Dot)>, StoreError> {
+    fn oldest_history(&self, path: &Path, limit: usize) -> Result<Vec<(Hlc, Dot, bool)>, StoreError> {
         let prefix = schema::history_prefix(path);
         let upper = schema::after_prefix(&prefix);
         let rows = self.range(Keyspace::History, &prefix, Some(&upper)).rev().take(limit);
         rows.map(|row| {
-            let (key, _) = row?;
-            schema::history_rank(&*self.lives, prefix.len(), &key)
-                .map_err(|_| StoreError::row(Keyspace::History, &key))
+            let (key, value) = row?;
+            let refuse = |_| StoreError::row(Keyspace::History, &key);
+            let (hlc, dot) = schema::history_rank(&*self.lives, prefix.len(), &key).map_err(refuse)?;
+            Ok((hlc, dot, schema::is_concurrent(&value).map_err(refuse)?))
         })
         .collect()
+    }
+
+    fn settled(&self, path: &Path) -> Result<u32, StoreError> {
+        let key = schema::conflict_key(schema::CONFLICT_SETTLED, &path.key());
+        let Some(value) = self.raw.get(Keyspace::Conflicts, &key)? else { return Ok(0) };
+        schema::take_settled(&value).map_err(|_| StoreError::row(Keyspace::Conflicts, &key))
     }
 
     fn tombstones(

@@ -193,6 +193,14 @@ impl<E: Engine> Store<E> {
         for ((hlc, path), present) in &batch.tombstones {
             set(Keyspace::Tombstones, schema::tombstone_key(*hlc, path), present.then(Vec::new));
         }
+        for (path, open) in &batch.open_conflicts {
+            let key = schema::conflict_key(schema::CONFLICT_OPEN, &path.key());
+            set(Keyspace::Conflicts, key, open.then(Vec::new));
+        }
+        for (path, count) in &batch.settled_conflicts {
+            let key = schema::conflict_key(schema::CONFLICT_SETTLED, &path.key());
+            set(Keyspace::Conflicts, key, (*count > 0).then(|| schema::put_settled(*count)));
+        }
         for ((node, epoch), intervals) in &batch.frontier {
             let mut value = Vec::new();
             put_interval_set(&mut value, intervals);

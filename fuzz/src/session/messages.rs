@@ -3,7 +3,7 @@
 use rejoin_causal::{Dot, Epoch, Floor, Frontier, Hlc, IntervalSet, NodeId, VersionVector};
 use rejoin_replica::digest::range_digest;
 use rejoin_replica::json::{Json, JsonLimits};
-use rejoin_replica::message::{Entry, Leaf, PathState, Range};
+use rejoin_replica::message::{Entry, Holder, Leaf, PathState, Question, Range};
 use rejoin_replica::path::Path;
 use rejoin_replica::{
     Body, Document, Field, Fields, Message, Replica, Summary, Version, View as _, frontier_digest,
@@ -33,7 +33,7 @@ pub(super) fn peer(number: u64) -> NodeId {
 }
 
 /// The kinds that [`Maker::message`] makes.
-const KINDS: u64 = 18;
+const KINDS: u64 = 20;
 
 /// Paths that start runs of digests, of every level, beside ordinary ones and ones under other strategies.
 const NAMES: [&str; 24] = [
@@ -141,7 +141,13 @@ impl Maker<'_> {
             15 => Message::Exchange(self.states(bytes)),
             16 => Message::Exchanged { states: self.states(bytes), last: !bytes.one_in(4) },
             17 => Message::AuditDone,
-            _ => Message::Floor(self.floor(bytes)),
+            18 => Message::Floor(self.floor(bytes)),
+            19 => Message::Question((0..bytes.below(3)).map(|_| self.question(bytes)).collect()),
+            _ => Message::Holders(
+                (0..bytes.below(4))
+                    .map(|_| Holder { id: self.any_dot(bytes), node: self.node(bytes) })
+                    .collect(),
+            ),
         }
     }
 
@@ -197,6 +203,12 @@ impl Maker<'_> {
             _ => bytes.below(12),
         };
         Dot { node, epoch, seq: seq.max(1) }
+    }
+
+    fn question(&mut self, bytes: &mut Bytes<'_>) -> Question {
+        let wait_ms = if bytes.one_in(4) { bytes.word() } else { bytes.below(1_000) };
+        let dots = (0..bytes.below(4)).map(|_| self.any_dot(bytes)).collect();
+        Question { id: self.any_dot(bytes), hops: bytes.byte(), wait_ms, dots }
     }
 
     fn hlc(&self, bytes: &mut Bytes<'_>) -> Hlc {

@@ -33,6 +33,7 @@ pub(super) fn recount(
     let mut live: BTreeMap<Dot, Path> = BTreeMap::new();
     let mut feed: BTreeMap<u64, Path> = BTreeMap::new();
     let mut graves: BTreeSet<(Hlc, Path)> = BTreeSet::new();
+    let (mut open, mut settled): (Vec<Path>, Vec<(Path, u32)>) = (Vec::new(), Vec::new());
     let mut summaries: Vec<(Vec<u8>, Summary)> = Vec::new();
     for (path, record) in &documents {
         let document = &record.document;
@@ -49,6 +50,13 @@ pub(super) fn recount(
         assert!(record.history <= versions_max, "{path}: more history than allowed");
         for row in &history {
             assert!(document.version(row.version.dot).is_none(), "{path}: a live version in history");
+        }
+        let concurrent = history.iter().filter(|row| row.concurrent).count();
+        if concurrent > 0 {
+            settled.push((path.clone(), u32::try_from(concurrent).expect("few rows")));
+        }
+        if document.versions().len() > 1 {
+            open.push(path.clone());
         }
         expected.records += 1;
         expected.conflicts += u64::from(document.versions().len() > 1);
@@ -83,6 +91,11 @@ pub(super) fn recount(
     assert_eq!(found, feed, "feed");
     assert_eq!(rows(Keyspace::History) as u64, expected.history, "history rows");
     assert_eq!(rows(Keyspace::Tombstones), graves.len(), "tombstone rows");
+    assert_eq!(rows(Keyspace::Conflicts), open.len() + settled.len(), "conflict rows");
+    let found: Vec<Path> = snapshot.open_conflicts(&[], None).collect::<Result<_, _>>().expect("conflicts");
+    assert_eq!(found, open, "open conflicts");
+    let found: Vec<_> = snapshot.settled_conflicts(&[], None).collect::<Result<_, _>>().expect("conflicts");
+    assert_eq!(found, settled, "settled conflicts");
     let found = snapshot.tombstones(Hlc(u64::MAX), None, usize::MAX).expect("tombstones");
     // A stamp that is the greatest of all is above every range.
     assert!(found.iter().all(|grave| graves.contains(grave)), "tombstones {found:?}, expected {graves:?}");

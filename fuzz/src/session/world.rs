@@ -470,6 +470,7 @@ impl<'a> World<'a> {
                     assert!(!alone || queued == ours, "{queued:?} are counted, {ours:?} are queued");
                 }
                 Effect::Alarm(_) => {}
+                Effect::Holder(_, node) => assert_ne!(node, self.node, "a node gives itself a receipt"),
                 Effect::Renew => self.renewing = true,
             }
         }

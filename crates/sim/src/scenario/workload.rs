@@ -85,7 +85,9 @@ impl Workload {
         let change = if rng.chance(self.deletes) {
             Change::Delete
         } else {
-            match rng.below(10) {
+            match rng.below(11) {
+                10 if live.is_empty() || rng.chance(300) => Change::Resolve(json(&Workload::object(rng))),
+                10 => Change::Keep(*rng.pick(&live)),
                 0 | 1 => Change::Replace(json(&Workload::object(rng))),
                 2 | 3 => Change::Patch(Workload::patch(rng)),
                 _ => Change::Put(json(&Workload::object(rng))),

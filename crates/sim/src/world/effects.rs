@@ -71,6 +71,7 @@ impl World {
             Effect::RoundDone(request, report) => {
                 self.rounds.insert(request, report);
             }
+            Effect::Holder(request, holder) => self.holder(node, request, holder)?,
             Effect::Status(request, status) => {
                 let room = self.nodes[node].config.quarantine_entries_max as u64;
                 ensure(status.quarantined <= room, Promise::Bounded, || {

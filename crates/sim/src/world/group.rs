@@ -292,16 +292,24 @@ impl World {
             });
             let rule = rule(&write.path);
             let visible = self.oracle.visible(rule, versions);
+            let settles = write.change.settles();
+            let there = visible.is_some() || (settles && !versions.is_empty());
             let admitted = match &write.condition {
                 Condition::Always => Some(true),
-                Condition::Absent => Some(visible.is_none()),
-                Condition::Present => Some(visible.is_some()),
-                Condition::Matches(_) if visible.is_none() => Some(false),
-                Condition::NoneOf(_) if visible.is_none() => Some(true),
+                Condition::Absent => Some(!there),
+                Condition::Present => Some(there),
+                Condition::Matches(_) if !there => Some(false),
+                Condition::NoneOf(_) if !there => Some(true),
                 _ => None,
+            };
+            let seen = match &write.observed {
+                Observed::All => true,
+                Observed::These(dots) => versions.iter().all(|dot| dots.contains(dot)),
             };
             let allowed = match &write.change {
                 Change::Delete => visible.is_some(),
+                Change::Keep(dot) => versions.len() > 1 && seen && versions.contains(dot),
+                Change::Resolve(_) => versions.len() > 1 && seen,
                 _ => rule != Rule::FirstWriteWins || visible.is_none(),
             };
             let name = &self.nodes[node].name;
@@ -334,7 +342,7 @@ impl World {
                     };
                     let kept: BTreeSet<Dot> = versions.difference(&observed).copied().collect();
                     let stamp = (written.hlc, written.dot);
-                    let content = self.oracle.content(rule, &write.change, versions, &observed, stamp);
+                    let content = self.oracle.content(rule, &write.change, &observed, stamp);
                     versions.clone_from(&kept);
                     versions.insert(written.dot);
                     self.hlc_max_ms = self.hlc_max_ms.max(written.hlc.unix_ms());

@@ -413,8 +413,8 @@ fn open_keyspaces(
 fn keyspace_options(keyspace: Keyspace, options: FjallOptions) -> KeyspaceCreateOptions {
     let created = KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes);
     match keyspace {
-        // Read by key, and often for a key that is not there: a new document, a path never deleted.
-        Keyspace::Documents | Keyspace::Tombstones => created,
+        // Read by key, and often for a key that is not there: a new document, a path never deleted or never in conflict.
+        Keyspace::Documents | Keyspace::Tombstones | Keyspace::Conflicts => created,
         // Read by key; the key is there.
         Keyspace::Digest | Keyspace::Meta => created.expect_point_read_hits(true),
         // Read in ranges, where a Bloom filter answers nothing.

@@ -1,6 +1,6 @@
 //! Ordered key-value engines of raw bytes behind one small trait.
 //!
-//! An engine owns seven ordered maps, writes to all of them in one atomic batch, and hands out consistent
+//! An engine owns eight ordered maps, writes to all of them in one atomic batch, and hands out consistent
 //! snapshots of all of them at once. It never interprets a key or a value: documents, logs and digests are the
 //! business of the schema above it.
 //!
@@ -104,12 +104,22 @@ pub enum Keyspace {
     Tombstones,
     /// Identity, frontier, floors and format version.
     Meta,
+    /// Paths with open and with settled conflicts.
+    Conflicts,
 }
 
 impl Keyspace {
     /// Every keyspace, each at the position `keyspace as usize`.
-    pub const ALL: [Self; 7] =
-        [Self::Documents, Self::Log, Self::History, Self::Feed, Self::Digest, Self::Tombstones, Self::Meta];
+    pub const ALL: [Self; 8] = [
+        Self::Documents,
+        Self::Log,
+        Self::History,
+        Self::Feed,
+        Self::Digest,
+        Self::Tombstones,
+        Self::Meta,
+        Self::Conflicts,
+    ];
 
     /// The name on disk. Part of the storage format.
     #[must_use]
@@ -122,6 +132,7 @@ impl Keyspace {
             Self::Digest => "digest",
             Self::Tombstones => "tombstones",
             Self::Meta => "meta",
+            Self::Conflicts => "conflicts",
         }
     }
 }
