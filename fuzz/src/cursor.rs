@@ -28,7 +28,8 @@ pub fn cursor(data: &[u8]) {
     };
     let last = wanted.cursor.as_ref().map(|cursor| {
         let text = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|text| String::from_utf8(text).ok());
-        text.and_then(|text| Path::parse(&text).ok())
+        // A cursor of a listing names a directory, by a slash at its end.
+        text.filter(|text| Path::parse(text.strip_suffix('/').unwrap_or(text)).is_ok())
     });
     assert_eq!(node.scan(&prefix).is_ok(), wanted.prefix.is_some());
     if let Ok(path) = Path::parse(&prefix) {
@@ -46,12 +47,14 @@ pub fn cursor(data: &[u8]) {
         last => {
             let last = last.clone().flatten();
             let inside = |path: &&Path| {
+                let key = key(path.as_str());
                 let behind = match (&last, wanted.reverse) {
-                    (Some(last), false) => *path > last,
-                    (Some(last), true) => *path < last,
+                    (Some(last), false) => {
+                        key > self::key(last) && !(last.ends_with('/') && path.as_str().starts_with(last))
+                    }
+                    (Some(last), true) => key < self::key(last),
                     (None, _) => true,
                 };
-                let key = key(path.as_str());
                 behind
                     && path.as_str().starts_with(prefix.as_str())
                     && wanted.start.as_ref().is_none_or(|start| key >= self::key(start))

@@ -53,7 +53,7 @@ fn damaged(bytes: &mut Bytes<'_>) {
 
 /// A key that the store has, or one beside it.
 fn known_key(keyspace: Keyspace, choice: u8, beside: bool) -> Vec<u8> {
-    static KEYS: OnceLock<[Vec<Vec<u8>>; 7]> = OnceLock::new();
+    static KEYS: OnceLock<[Vec<Vec<u8>>; Keyspace::ALL.len()]> = OnceLock::new();
     let keys = KEYS.get_or_init(|| {
         use rejoin_store::engine::RawSnapshot as _;
         use std::ops::Bound::Unbounded;
@@ -173,6 +173,15 @@ fn healthy() -> &'static MemoryEngine {
                 write(&mut store, &mut replica, now, path, Change::Put(value("{\"a\":1,\"b\":[true]}")));
             }
             write(&mut store, &mut replica, now, &paths()[1], Change::Delete);
+            // A sibling, for the index of conflicts.
+            write_over(
+                &mut store,
+                &mut replica,
+                now,
+                &paths()[3],
+                Change::Put(value("2")),
+                Observed::These(Vec::new()),
+            );
             // The floor, from a delete that is old enough.
             now = Now { wall_ms: 1 << 40, steady_ms: 1 << 40 };
             write(&mut store, &mut replica, now, &paths()[2], Change::Delete);
@@ -188,7 +197,18 @@ fn healthy() -> &'static MemoryEngine {
 }
 
 fn write(store: &mut Store<MemoryEngine>, replica: &mut Replica, now: Now, path: &Path, change: Change) {
-    let write = Write { path: path.clone(), change, condition: Condition::Always, observed: Observed::All };
+    write_over(store, replica, now, path, change, Observed::All);
+}
+
+fn write_over(
+    store: &mut Store<MemoryEngine>,
+    replica: &mut Replica,
+    now: Now,
+    path: &Path,
+    change: Change,
+    observed: Observed,
+) {
+    let write = Write { path: path.clone(), change, condition: Condition::Always, observed };
     let snapshot = store.snapshot();
     let effects = replica.handle([Input::Write(RequestId(0), write)], now, &snapshot).expect("a write");
     effects.commit(store).expect("a commit");

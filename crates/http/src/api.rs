@@ -16,7 +16,9 @@ use crate::guard::Guard;
 use crate::problem::Problem;
 use crate::route::{Route, RouteError, reserved_name};
 use crate::server::{Connection, ServeOptions};
-use crate::{catch_up, changes, data, explain, history, link, peers, probe, scan, status};
+use crate::{
+    catch_up, changes, conflicts, data, explain, history, link, peers, probe, receipts, scan, status,
+};
 
 /// What all requests share.
 #[derive(Debug)]
@@ -103,7 +105,9 @@ impl Api {
         let answer = match route {
             Route::Data(path) => data::answer(self, path, request).await,
             Route::Scan(prefix) => scan::answer(self, prefix, &request).await,
-            Route::History(path) => history::answer(self, &path, &request),
+            Route::History(path) => history::answer(self, path, request).await,
+            Route::Conflicts(prefix) => conflicts::answer(self, prefix, request).await,
+            Route::Where(path) => receipts::places(self, &path, &request).await,
             Route::Explain(path) => explain::answer(self, &path, &request),
             Route::Status => status::answer(self, &request).await,
             Route::AntiEntropy => peers::anti_entropy(self, &request).await,

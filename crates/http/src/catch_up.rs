@@ -69,7 +69,7 @@ fn tokens(headers: &HeaderMap) -> Result<Vec<Token>, Problem> {
     Ok(tokens)
 }
 
-fn listed(missing: &Frontier) -> Missing {
+pub(crate) fn listed(missing: &Frontier) -> Missing {
     let ranges = missing.rows().flat_map(|(node, epoch, set)| {
         set.ranges().iter().map(move |&(first, last)| {
             let version = |seq| Dot { node, epoch, seq }.to_string();
@@ -79,29 +79,29 @@ fn listed(missing: &Frontier) -> Missing {
     Missing { count: missing.len(), writes: ranges.take(MISSING_ROWS_MAX).collect() }
 }
 
+/// Reads a `Rejoin-Wait`.
+pub(crate) fn parse_wait(text: &str) -> Result<Duration, Problem> {
+    let wait = parse_time(text).ok_or_else(|| {
+        Problem::header("The `Rejoin-Wait` header is not a time.").hint("Write it as `2s` or `500ms`.")
+    })?;
+    if wait > WAIT_MAX {
+        return Err(Problem::header(format!("The `Rejoin-Wait` is longer than {} s.", WAIT_MAX.as_secs()))
+            .hint("Wait less, or ask the node that gave the token."));
+    }
+    Ok(wait)
+}
+
 /// Reads `2s`, `500ms` or `0`.
-fn parse_wait(text: &str) -> Result<Duration, Problem> {
+pub(crate) fn parse_time(text: &str) -> Option<Duration> {
     let text = text.trim();
     let (digits, unit_ms) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
         (Some(digits), _) => (digits, 1),
         (None, Some(digits)) => (digits, 1000),
         (None, None) => (text, if text == "0" { 1 } else { 0 }),
     };
-    let ms = match digits.parse::<u64>() {
-        Ok(number) if unit_ms > 0 && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            number.saturating_mul(unit_ms)
-        }
-        _ => {
-            return Err(Problem::header("The `Rejoin-Wait` header is not a time.")
-                .hint("Write it as `2s` or `500ms`."));
-        }
-    };
-    let wait = Duration::from_millis(ms);
-    if wait > WAIT_MAX {
-        return Err(Problem::header(format!("The `Rejoin-Wait` is longer than {} s.", WAIT_MAX.as_secs()))
-            .hint("Wait less, or ask the node that gave the token."));
-    }
-    Ok(wait)
+    let number: u64 = digits.parse().ok()?;
+    let plain = unit_ms > 0 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| Duration::from_millis(number.saturating_mul(unit_ms)))
 }
 
 #[cfg(test)]

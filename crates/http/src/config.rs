@@ -48,6 +48,25 @@ pub const PAGE_ITEMS_DEFAULT: usize = 100;
 /// Greatest number of items of a history page, as of a scan page.
 pub const HISTORY_ITEMS_MAX: usize = 1_000;
 
+/// Greatest number of items of a page of conflicts, as of a scan page.
+pub const CONFLICT_ITEMS_MAX: usize = 1_000;
+
+/// Longest context sent as a header, in bytes: as for tokens.
+pub const CONTEXT_HEADER_BYTES_MAX: usize = 8 * 1024;
+
+/// Greatest number of other nodes that a write can wait for with `ack`: a write that wants more waits for the slowest of
+/// a whole fleet.
+pub const ACK_NODES_MAX: usize = 64;
+
+/// How long a write with `ack` waits when it does not say: a round trip and two syncs, many times over.
+pub const ACK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Longest `timeout` of a write with `ack`, as for `Rejoin-Wait`.
+pub const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(30);
+
+/// How long `_where` waits for nodes that do not answer when it does not say: it always waits for those that are gone.
+pub const WHERE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
+
 /// Pieces of a streamed answer that may wait for the client.
 pub const STREAM_PIECES_MAX: usize = 8;
 

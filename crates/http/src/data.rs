@@ -7,16 +7,17 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{ETAG, HeaderName, HeaderValue, LAST_MODIFIED, LOCATION};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use rejoin::{Change, Entry, Hlc, Json, JsonLimits, Node, Observed, Path, Write, Written};
+use rejoin::{Change, Entry, Hlc, Json, JsonLimits, Node, Path, Write, Written};
 use serde::Serialize;
 
 use crate::answer::{self, REJOIN_CONFLICTS, REJOIN_VERSION, Stream};
 use crate::api::Api;
-use crate::body;
 use crate::condition::{self, ENVELOPE_SUFFIX, Read};
 use crate::problem::Problem;
 use crate::query::Query;
+use crate::receipts::{self, Ack, Received};
 use crate::shapes::{Item, Raw, VectorClock, hex};
+use crate::{body, context};
 
 /// Answers a request for a document.
 pub(crate) async fn answer(
@@ -39,13 +40,21 @@ fn get(
     headers: &HeaderMap,
 ) -> Result<Response<Stream>, Problem> {
     let meta = Query::parse(query, &["meta"])?.switch("meta")?;
-    let entry = node.entry(path)?.ok_or_else(|| Problem::not_found(false))?;
-    let value = entry.value.as_ref().ok_or_else(|| Problem::not_found(true))?;
+    let entry = node.entry(path)?;
+    let Some((entry, value)) = entry.as_ref().and_then(|entry| Some((entry, entry.value.as_ref()?))) else {
+        let (deleted, read) =
+            (entry.is_some(), entry.map_or_else(|| node.context(path), |entry| Ok(entry.context())));
+        let problem = Problem::not_found(deleted);
+        return Err(match context::value(read?) {
+            Some(read) => problem.with(context::REJOIN_CONTEXT, read),
+            None => problem,
+        });
+    };
     let etag = format!("{}{}", entry.etag, if meta { ENVELOPE_SUFFIX } else { "" });
     let mut response = match condition::of_read(headers, &etag)? {
-        Read::Failed => return Err(Problem::changed(&entry)),
+        Read::Failed => return Err(Problem::changed(entry)),
         Read::NotModified => answer::empty(StatusCode::NOT_MODIFIED),
-        Read::Send if meta => answer::shape(StatusCode::OK, &Item::of(&entry, true)),
+        Read::Send if meta => answer::shape(StatusCode::OK, &Item::of(entry, true)),
         Read::Send => answer::json(StatusCode::OK, Bytes::copy_from_slice(value.as_str().as_bytes())),
     };
     let answers = response.headers_mut();
@@ -53,25 +62,28 @@ fn get(
     put_header(answers, LAST_MODIFIED, http_date(entry.hlc));
     put_header(answers, REJOIN_VERSION, entry.version.to_string());
     put_conflicts(answers, entry.conflicts);
+    context::put(answers, entry.context());
     Ok(response)
 }
 
 async fn put(api: &Arc<Api>, path: Path, request: Request<Incoming>) -> Result<Response<Stream>, Problem> {
-    Query::parse(request.uri().query(), &[])?;
+    let ack = Ack::of(&Query::parse(request.uri().query(), &receipts::PARAMETERS)?)?;
     body::check_media_type(request.headers(), &["application/json"])?;
     let condition = condition::of_write(request.headers())?;
+    let observed = context::of_request(&api.node, &path, request.headers()).await?;
     let value = value(api, request).await?;
-    let write = Write { path, change: Change::Put(value), condition, observed: Observed::All };
-    wrote(&api.node, &api.node.write(write).await?)
+    let write = Write { path, change: Change::Put(value), condition, observed };
+    wrote(&api.node, &api.node.write(write).await?, ack).await
 }
 
 async fn patch(api: &Arc<Api>, path: Path, request: Request<Incoming>) -> Result<Response<Stream>, Problem> {
-    Query::parse(request.uri().query(), &[])?;
+    let ack = Ack::of(&Query::parse(request.uri().query(), &receipts::PARAMETERS)?)?;
     body::check_media_type(request.headers(), &["application/merge-patch+json", "application/json"])?;
     let condition = condition::of_write(request.headers())?;
+    let observed = context::of_request(&api.node, &path, request.headers()).await?;
     let patch = value(api, request).await?;
-    let write = Write { path, change: Change::Patch(patch), condition, observed: Observed::All };
-    wrote(&api.node, &api.node.write(write).await?)
+    let write = Write { path, change: Change::Patch(patch), condition, observed };
+    wrote(&api.node, &api.node.write(write).await?, ack).await
 }
 
 async fn delete(
@@ -79,13 +91,19 @@ async fn delete(
     path: Path,
     request: &Request<Incoming>,
 ) -> Result<Response<Stream>, Problem> {
-    Query::parse(request.uri().query(), &[])?;
+    let ack = Ack::of(&Query::parse(request.uri().query(), &receipts::PARAMETERS)?)?;
     let condition = condition::of_write(request.headers())?;
-    let write = Write { path, change: Change::Delete, condition, observed: Observed::All };
+    let observed = context::of_request(&api.node, &path, request.headers()).await?;
+    let write = Write { path, change: Change::Delete, condition, observed };
     let written = api.node.write(write).await?;
-    let body = WriteResult { deleted: Some(true), value: None, ..WriteResult::of(&api.node, &written) };
-    let mut response = answer::shape(StatusCode::OK, &body);
+    let receipt = received(&api.node, &written, ack).await;
+    let status = if is_short(receipt.as_ref()) { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let result = WriteResult::of(&api.node, &written);
+    let body = WriteResult { deleted: Some(true), value: None, receipt, ..result };
+    let mut response = answer::shape(status, &body);
     put_header(response.headers_mut(), REJOIN_VERSION, written.dot.to_string());
+    put_conflicts(response.headers_mut(), written.visible.conflicts);
+    context::put(response.headers_mut(), context::of_write(&written.path, written.dot));
     Ok(response)
 }
 
@@ -96,14 +114,37 @@ async fn value(api: &Api, request: Request<Incoming>) -> Result<Json, Problem> {
     Ok(Json::parse(&whole.bytes, &limits).map_err(rejoin::Error::Json)?)
 }
 
-fn wrote(node: &Node, written: &Written) -> Result<Response<Stream>, Problem> {
-    let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-    let mut response = answer::shape(status, &WriteResult::of(node, written));
+async fn received(node: &Node, written: &Written, ack: Option<Ack>) -> Option<Received> {
+    match ack {
+        Some(ack) => Some(ack.receipt(node, written).await),
+        None => None,
+    }
+}
+
+/// Whether fewer nodes than wanted are known to hold the write.
+fn is_short(receipt: Option<&Received>) -> bool {
+    receipt.is_some_and(|receipt| !receipt.complete)
+}
+
+/// Answers a write that was done, once as many nodes hold it as it asks for, or its time is up.
+pub(crate) async fn wrote(
+    node: &Node,
+    written: &Written,
+    ack: Option<Ack>,
+) -> Result<Response<Stream>, Problem> {
+    let receipt = received(node, written, ack).await;
+    let status = match is_short(receipt.as_ref()) {
+        true => StatusCode::ACCEPTED,
+        false if written.created => StatusCode::CREATED,
+        false => StatusCode::OK,
+    };
+    let mut response = answer::shape(status, &WriteResult { receipt, ..WriteResult::of(node, written) });
     let headers = response.headers_mut();
     put_header(headers, ETAG, format!("\"{}\"", hex(&written.etag)));
     put_header(headers, LAST_MODIFIED, http_date(written.hlc));
     put_header(headers, REJOIN_VERSION, written.dot.to_string());
     put_conflicts(headers, written.visible.conflicts);
+    context::put(headers, context::of_write(&written.path, written.dot));
     if written.created {
         put_header(headers, LOCATION, format!("/api/{}", written.path.encoded()));
     }
@@ -124,6 +165,8 @@ struct WriteResult<'a> {
     etag: String,
     applied: bool,
     durable: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<Received>,
 }
 
 impl<'a> WriteResult<'a> {
@@ -138,6 +181,7 @@ impl<'a> WriteResult<'a> {
             etag: hex(&written.etag),
             applied: true,
             durable: node.info().durability.to_string(),
+            receipt: None,
         }
     }
 }

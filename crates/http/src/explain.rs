@@ -28,6 +28,7 @@ pub(crate) fn answer(
         deleted: entry.value.is_none(),
         value: entry.value.as_ref().map(Raw),
         etag: &entry.etag,
+        context: entry.context(),
         vector_clock: VectorClock(&entry.vector_clock),
         conflicts: entry.conflicts,
         versions: entry.siblings.iter().map(Version::of).collect(),
@@ -36,18 +37,56 @@ pub(crate) fn answer(
 }
 
 /// The reason, for a person.
-fn why(entry: &Entry) -> &'static str {
-    if entry.siblings.len() < 2 {
-        return "It is the only live version: its writer had seen every other.";
+pub(crate) fn why(entry: &Entry) -> String {
+    let (Some(winner), count) = (entry.siblings.iter().find(|sibling| sibling.wins), entry.siblings.len())
+    else {
+        return "No live version is left.".to_owned();
+    };
+    if count < 2 {
+        return "It is the only live version: its writer had seen every other.".to_owned();
     }
-    if entry.resolver_failed {
-        return "The resolver failed, so the version with the greatest timestamp is shown.";
+    let mut why = format!("{count} versions are live, because their writers had not seen each other. ");
+    why += &match entry.strategy {
+        _ if entry.resolver_failed => {
+            "The resolver failed, so the version with the greatest timestamp is shown.".to_owned()
+        }
+        "last-write-wins" => {
+            let others = entry.siblings.iter().filter(|sibling| !sibling.wins);
+            let next = others.max_by_key(|sibling| (sibling.hlc, sibling.version));
+            format!(
+                "The winner has the greatest timestamp, {}.",
+                next.map_or_else(String::new, |next| apart(next, winner))
+            )
+        }
+        "first-write-wins" => {
+            let others = entry.siblings.iter().filter(|sibling| !sibling.wins && sibling.value.is_some());
+            match others.min_by_key(|sibling| (sibling.hlc, sibling.version)) {
+                Some(next) => format!("The winner has the least timestamp, {}.", apart(winner, next)),
+                None => "The winner is the only one that is not a delete.".to_owned(),
+            }
+        }
+        "merge-fields" if winner.value.is_some() => {
+            "The fields of all of them are merged, the newest of each; the winner is the newest version."
+                .to_owned()
+        }
+        "merge-fields" => "All of them are deletes.".to_owned(),
+        _ => "The resolver made the value from them; the winner is the newest version.".to_owned(),
+    };
+    if entry.value.is_none() {
+        why += " So the document reads as deleted.";
     }
-    match entry.strategy {
-        "last-write-wins" => "Of the versions that had not seen each other, it has the greatest timestamp.",
-        "first-write-wins" => "Of the versions that had not seen each other, it has the least timestamp.",
-        "merge-fields" => "The fields of all live versions are merged; it is the newest of them.",
-        _ => "The resolver made the value from the live versions.",
+    why
+}
+
+/// How far two versions are apart.
+fn apart(earlier: &Sibling, later: &Sibling) -> String {
+    let (least, greatest) = (earlier.hlc.min(later.hlc), earlier.hlc.max(later.hlc));
+    match greatest.unix_ms() - least.unix_ms() {
+        0 if least == greatest => {
+            "equal to that of the next, so the order of their versions decides".to_owned()
+        }
+        0 => "in the same millisecond as that of the next".to_owned(),
+        ms => format!("{ms} ms apart from that of the next"),
     }
 }
 
@@ -57,20 +96,22 @@ struct Explanation<'a> {
     path: &'a str,
     strategy: &'static str,
     winner: String,
-    why: &'static str,
+    why: String,
     resolver_failed: bool,
     deleted: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<Raw<'a>>,
     etag: &'a str,
+    context: String,
     vector_clock: VectorClock<'a>,
     conflicts: usize,
     versions: Vec<Version<'a>>,
 }
 
+/// One live version.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Version<'a> {
+pub(crate) struct Version<'a> {
     version: String,
     origin: String,
     timestamp: u64,
@@ -83,7 +124,7 @@ struct Version<'a> {
 }
 
 impl<'a> Version<'a> {
-    fn of(sibling: &'a Sibling) -> Version<'a> {
+    pub(crate) fn of(sibling: &'a Sibling) -> Version<'a> {
         Version {
             version: sibling.version.to_string(),
             origin: sibling.version.node.to_string(),

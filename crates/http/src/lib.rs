@@ -5,7 +5,7 @@
 //! 1. [`serve`] with [`ServeOptions`]; [`refuse_open_bind`]; every bound: [`config`].
 //! 2. `server` accepts connections and guards them in time (`wire`); `api` takes one request through `guard` (who may
 //!    ask), `route` (what is asked), `catch_up` (`Rejoin-Token`) and one handler.
-//! 3. One file per handler: `data`, `scan`, `history`, `explain`, `status`, `changes`, `peers`, `link`, `probe`.
+//! 3. One file per handler: `data`, `scan`, `history`, `conflicts`, `explain`, `receipts`, `status`, `changes`, `peers`, `link`, `probe`.
 //! 4. What they share: `query` and `condition` (reading requests), `body` (reading bodies within bounds), `answer` and
 //!    `shapes` (answering), `problem` (the one error shape).
 //!
@@ -19,15 +19,19 @@ mod catch_up;
 mod changes;
 mod condition;
 pub mod config;
+mod conflicts;
+mod context;
 mod data;
 mod explain;
 mod guard;
 mod history;
+mod lines;
 mod link;
 mod peers;
 mod probe;
 mod problem;
 mod query;
+mod receipts;
 mod route;
 mod scan;
 mod server;

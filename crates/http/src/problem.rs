@@ -261,9 +261,11 @@ impl From<Error> for Problem {
             Error::Json(JsonError::TooLarge { bytes, bytes_max }) => {
                 Problem::too_large(bytes as u64, false, bytes_max)
             }
-            Error::Precondition(current) | Error::RejectedByStrategy(current) => {
-                problem.with_current(*current)
-            }
+            Error::Precondition(current)
+            | Error::RejectedByStrategy(current)
+            | Error::NoConflict(current)
+            | Error::NotLive(current)
+            | Error::Unseen(current) => problem.with_current(*current),
             _ if status == StatusCode::SERVICE_UNAVAILABLE => problem.retry_after(Duration::from_secs(1)),
             _ => problem,
         }
@@ -294,15 +296,20 @@ fn status(error: &Error) -> StatusCode {
         | Error::Json(_)
         | Error::BadCursor
         | Error::BadToken
+        | Error::BadContext(_)
         | Error::FilterOfListing
         | Error::BadPeer(_) => StatusCode::BAD_REQUEST,
-        Error::NotFound { .. } => StatusCode::NOT_FOUND,
+        Error::NotFound { .. } | Error::NoSuchVersion => StatusCode::NOT_FOUND,
         Error::Precondition(_) => StatusCode::PRECONDITION_FAILED,
-        Error::RejectedByStrategy(_) => StatusCode::CONFLICT,
-        Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        Error::Overloaded | Error::TimedOut | Error::NotCaughtUp { .. } | Error::Closed => {
-            StatusCode::SERVICE_UNAVAILABLE
+        Error::RejectedByStrategy(_) | Error::NoConflict(_) | Error::NotLive(_) | Error::Unseen(_) => {
+            StatusCode::CONFLICT
         }
+        Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        Error::ContextAhead(_)
+        | Error::Overloaded
+        | Error::TimedOut
+        | Error::NotCaughtUp { .. }
+        | Error::Closed => StatusCode::SERVICE_UNAVAILABLE,
         Error::DiskFull(_) => StatusCode::INSUFFICIENT_STORAGE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }

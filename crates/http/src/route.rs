@@ -22,6 +22,10 @@ pub(crate) enum Route {
     Peers,
     /// `/api/_explain/{path}`
     Explain(Path),
+    /// `/api/_conflicts/{prefix}`; a path for `POST`
+    Conflicts(Prefix),
+    /// `/api/_where/{path}`
+    Where(Path),
     /// `/api/_changes`
     Changes,
     /// `/api/_link`
@@ -69,6 +73,11 @@ impl Route {
             ("_peers", None) => Ok(Route::Peers),
             ("_explain", Some(rest)) => path(rest).map(Route::Explain),
             ("_explain", None) => Err(RouteError::Path(PathError::Empty)),
+            ("_conflicts", rest) => {
+                Prefix::parse_encoded(rest.unwrap_or("")).map(Route::Conflicts).map_err(RouteError::Path)
+            }
+            ("_where", Some(rest)) => path(rest).map(Route::Where),
+            ("_where", None) => Err(RouteError::Path(PathError::Empty)),
             ("_changes", None) => Ok(Route::Changes),
             ("_link", None) => Ok(Route::Link),
             (first, _) if first.starts_with('_') => Err(RouteError::Unknown),
@@ -81,6 +90,7 @@ impl Route {
         match self {
             Route::Data(_) => &[Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE],
             Route::Peers => &[Method::GET, Method::HEAD, Method::POST, Method::DELETE],
+            Route::History(_) | Route::Conflicts(_) => &[Method::GET, Method::HEAD, Method::POST],
             Route::AntiEntropy => &[Method::POST],
             Route::Changes | Route::Link => &[Method::GET],
             _ => &[Method::GET, Method::HEAD],
@@ -90,8 +100,10 @@ impl Route {
     /// The document or prefix that the request names.
     pub(crate) fn path(&self) -> Option<&str> {
         match self {
-            Route::Data(path) | Route::History(path) | Route::Explain(path) => Some(path.as_str()),
-            Route::Scan(prefix) => Some(prefix.as_str()),
+            Route::Data(path) | Route::History(path) | Route::Explain(path) | Route::Where(path) => {
+                Some(path.as_str())
+            }
+            Route::Scan(prefix) | Route::Conflicts(prefix) => Some(prefix.as_str()),
             _ => None,
         }
     }

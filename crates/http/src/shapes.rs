@@ -55,6 +55,7 @@ pub(crate) struct Meta<'a> {
     conflicts: usize,
     strategy: &'static str,
     resolver_failed: bool,
+    context: String,
 }
 
 impl<'a> Item<'a> {
@@ -69,6 +70,7 @@ impl<'a> Item<'a> {
             conflicts: entry.conflicts,
             strategy: entry.strategy,
             resolver_failed: entry.resolver_failed,
+            context: entry.context(),
         });
         Item { path: entry.path.as_str(), value: entry.value.as_ref().map(Raw), meta }
     }

@@ -104,6 +104,41 @@ pub struct HistoryEntry {
     pub superseded_by: Option<Dot>,
     /// Others were live beside it when it was replaced.
     pub concurrent: bool,
+    /// It was the one of them that readers saw on this node, or the newest of those merged.
+    pub shown: bool,
+}
+
+/// How a superseded version ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was the only live version, and a write that saw it replaced it.
+    Replaced,
+    /// It was shown of several live versions, until they were replaced.
+    Won,
+    /// Another was shown while it was live, until they were replaced.
+    Lost,
+}
+
+impl Outcome {
+    /// The name in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Replaced => "replaced",
+            Outcome::Won => "won",
+            Outcome::Lost => "lost",
+        }
+    }
+}
+
+impl HistoryEntry {
+    /// How it ended.
+    pub fn outcome(&self) -> Outcome {
+        match (self.concurrent, self.shown) {
+            (false, _) => Outcome::Replaced,
+            (true, true) => Outcome::Won,
+            (true, false) => Outcome::Lost,
+        }
+    }
 }
 
 impl From<Superseded> for HistoryEntry {
@@ -114,6 +149,7 @@ impl From<Superseded> for HistoryEntry {
             value: row.version.body.json(),
             superseded_by: row.by,
             concurrent: row.concurrent,
+            shown: row.shown,
         }
     }
 }

@@ -48,6 +48,8 @@
 mod builder;
 mod clock;
 mod config;
+mod conflicts;
+mod contexts;
 mod engine;
 mod entry;
 mod error;
@@ -57,6 +59,7 @@ mod listing;
 mod member;
 mod node;
 mod projection;
+mod receipts;
 mod room;
 mod scan;
 mod serving;
@@ -68,13 +71,15 @@ mod writer;
 
 pub use builder::Builder;
 pub use config::{Durability, Limits};
-pub use entry::{Entry, HistoryEntry, HistoryPage, Sibling};
+pub use conflicts::{Conflict, ConflictPage, ConflictState, Conflicts, Settled, Settlement};
+pub use entry::{Entry, HistoryEntry, HistoryPage, Outcome, Sibling};
 pub use error::Error;
 pub use filter::Filter;
 pub use listing::{Listed, Listing, ListingPage};
 pub use member::SyntaxError;
 pub use node::{Node, NodeInfo};
 pub use projection::Projection;
+pub use receipts::{NodeAt, RECEIPT_WAIT_MAX, Receipt, Whereabouts};
 pub use scan::{Entries, Page, Scan};
 pub use status::{Direction, NodeStatus, PeerState, PeerStatus};
 pub use subscribe::{Event, From, Subscription};
@@ -85,5 +90,6 @@ pub use rejoin_replica::json::{Json, JsonError, JsonLimits};
 pub use rejoin_replica::path::{Path, PathError, Prefix, Scope};
 pub use rejoin_replica::strategy::{Candidate, Custom, Resolver, ResolverError};
 pub use rejoin_replica::{
-    Change, Condition, Current, Observed, Policy, RoundReport, Strategy, Visible, Write,
+    Change, Condition, Context, ContextError, Current, Observed, Policy, RoundReport, Strategy, Visible,
+    Write,
 };

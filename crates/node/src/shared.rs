@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use rejoin_causal::{Dot, NodeId};
 use rejoin_link::{BearerToken, Identity, Limits as LinkLimits};
-use rejoin_replica::{Input, LinkStatus, Policy, RoundReport, Status, Write, Written};
+use rejoin_replica::{Input, LinkStatus, Policy, RequestId, RoundReport, Status, Write, Written};
 use rejoin_store::{DiskSpace, Snapshot, StoreReader};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -25,6 +26,15 @@ pub(crate) enum Job {
     /// A link is up: what happened, and where its frames go.
     LinkUp(Input, Ports),
     Write(Write, oneshot::Sender<Result<Box<Written>, Error>>),
+    /// Tells who holds these writes, each as it is heard of; answered at once with the name of the question.
+    AskHolders {
+        dots: Vec<Dot>,
+        wait_ms: u64,
+        told: mpsc::UnboundedSender<NodeId>,
+        answer: oneshot::Sender<RequestId>,
+    },
+    /// Whoever asked that has heard enough.
+    ForgetHolders(RequestId),
     AntiEntropy(oneshot::Sender<RoundReport>),
     Status(oneshot::Sender<Box<Status>>),
     /// A reader of this store failed: the disk is not to be trusted.

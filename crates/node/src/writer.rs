@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use rejoin_causal::NodeId;
 use rejoin_link::{Identity, NodeKey};
+use rejoin_replica::config::RECEIPTS_OPEN_MAX;
 use rejoin_replica::{
     Alarm, AuditStep, Change, Effect, Input, LinkId, Replica, RequestId, RoundReport, Status, Written,
 };
@@ -26,6 +28,7 @@ const GOODBYE_MAX: Duration = Duration::from_secs(3);
 /// A request that waits for its effect.
 enum Asked {
     Write(oneshot::Sender<Result<Box<Written>, Error>>),
+    Holders(mpsc::UnboundedSender<NodeId>),
     AntiEntropy(oneshot::Sender<RoundReport>),
     Status(oneshot::Sender<Box<Status>>),
 }
@@ -124,6 +127,20 @@ impl Writer {
                     let request = self.ask(Asked::Write(answer));
                     inputs.push(Input::Write(request, write));
                 }
+                Job::AskHolders { dots, wait_ms, told, answer } => {
+                    if self.asked.len() >= RECEIPTS_OPEN_MAX {
+                        // A caller may go away before it has learnt the name of its question.
+                        self.asked
+                            .retain(|_, asked| !matches!(asked, Asked::Holders(told) if told.is_closed()));
+                    }
+                    let request = self.ask(Asked::Holders(told));
+                    let _ = answer.send(request);
+                    inputs.push(Input::AskHolders { request, dots, wait_ms });
+                }
+                Job::ForgetHolders(request) => {
+                    self.asked.remove(&request);
+                    inputs.push(Input::ForgetHolders(request));
+                }
                 Job::AntiEntropy(answer) => {
                     let request = self.ask(Asked::AntiEntropy(answer));
                     inputs.push(Input::AntiEntropy(request));
@@ -213,6 +230,11 @@ impl Writer {
             Effect::Reply(request, answer) => {
                 if let Some(Asked::Write(waiting)) = self.asked.remove(&request) {
                     let _ = waiting.send(answer.map_err(|refusal| Error::from(*refusal)));
+                }
+            }
+            Effect::Holder(request, node) => {
+                if let Some(Asked::Holders(told)) = self.asked.get(&request) {
+                    let _ = told.send(node);
                 }
             }
             Effect::RoundDone(request, report) => {

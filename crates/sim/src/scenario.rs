@@ -244,6 +244,8 @@ fn play(
         }
     }
     world.converge(LIVENESS_BOUND_MS)?;
+    // Clients that still wait for receipts hear of them, or give up.
+    world.run_until(world.now_ms() + 10_000)?;
     world.check_silence(12_000)?;
     world.check_all()
 }

@@ -70,5 +70,5 @@ planted! {
     a_forgotten_past_is_seen: ForgetPast => NoZombie;
     a_commit_that_does_not_sync_is_seen: NoSync => Durable;
     a_frontier_newer_than_its_states_is_seen: NewerFrontier => NothingLost;
-    a_lost_document_of_a_catch_up_is_seen: LoseEntry => NothingLost;
+    a_lost_document_of_a_catch_up_is_seen: LoseEntry => NothingLost | NoZombie;
 }
