@@ -78,7 +78,8 @@ impl Node {
         Ok(Receipt { holders, complete })
     }
 
-    /// Which known nodes hold the current versions of a path; waits at most that long for those that do not yet.
+    /// Which known nodes hold the current versions of a path: those that are linked or dialed, and those that wrote
+    /// anything that is known here. Waits at most that long for those that do not hold them yet, or are gone.
     pub async fn whereabouts(&self, path: &Path, at_most: Duration) -> Result<Whereabouts, Error> {
         let record = self.shared().snapshot()?.record(path)?;
         let document = record.map(|record| record.document).filter(|document| !document.is_empty());

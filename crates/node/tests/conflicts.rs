@@ -229,6 +229,9 @@ async fn a_receipt_tells_who_holds_a_write() {
     assert_eq!((short.complete, short.holders.len()), (false, 2));
     assert!(a.receipt(&[written.dot], 0, Duration::ZERO).await.unwrap().complete);
 
+    // A node that is not linked is known by what it wrote.
+    let other = c.put("y", &1).await.unwrap();
+    assert!(c.receipt(&[other.dot], 2, DEADLINE).await.unwrap().complete);
     let places = a.whereabouts(&path("x"), DEADLINE).await.unwrap();
     assert_eq!(places.versions, [written.dot]);
     assert!(places.nodes.iter().all(|node| node.holds), "{places:?}");

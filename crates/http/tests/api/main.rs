@@ -10,11 +10,13 @@
 mod changes;
 mod client;
 mod conditions;
+mod disagreements;
 mod guard;
 mod limits;
 mod paths;
 mod peers;
 mod queries;
+mod receipts;
 mod scan;
 mod system;
 mod values;
