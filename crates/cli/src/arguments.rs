@@ -3,7 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    completions, config, del, demo, get, history, peers, put, scan, serve, status, sync, version, watch,
+    completions, config, conflicts, del, demo, explain, get, history, peers, put, resolve, scan, serve,
+    status, sync, version, watch,
 };
 use crate::exit;
 
@@ -64,6 +65,12 @@ pub(crate) enum Command {
     Watch(watch::Watch),
     /// List the superseded versions of a path, newest first
     History(history::History),
+    /// List the conflicts that are open, with every version
+    Conflicts(conflicts::Conflicts),
+    /// Tell which versions of a path compete, and why one of them wins
+    Explain(explain::Explain),
+    /// Resolve a conflict by one write over all its versions
+    Resolve(resolve::Resolve),
     /// Show how the node is doing
     Status(status::Status),
     /// List, add or remove the peers of the node

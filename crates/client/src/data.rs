@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::client::{Ask, Client};
 use crate::error::Error;
+use crate::options::Receipt;
 use crate::path;
 
 /// What must hold on the node for a write to be done.
@@ -37,6 +38,8 @@ pub struct Entry {
     pub version: Option<String>,
     /// How many other versions compete with it.
     pub conflicts: u64,
+    /// What a reader of this has read; see [`crate::WriteOptions`].
+    pub context: Option<String>,
 }
 
 impl Entry {
@@ -68,6 +71,12 @@ pub struct Written {
     /// Whether the write is what the path now shows: a concurrent write may have won.
     #[serde(default)]
     pub applied: bool,
+    /// Which other nodes hold the write, when it was asked for.
+    #[serde(default)]
+    pub receipt: Option<Receipt>,
+    /// The context of whoever has read this write and nothing else; see [`crate::WriteOptions`].
+    #[serde(skip)]
+    pub context: Option<String>,
     /// Whether the path held no value before.
     #[serde(skip)]
     pub created: bool,
@@ -107,6 +116,9 @@ pub struct PastVersion {
     /// The version that replaced it.
     #[serde(default)]
     pub superseded_by: Option<String>,
+    /// `replaced`: it was the only live version; `won` or `lost`: it was one of several.
+    #[serde(default)]
+    pub outcome: Option<String>,
     /// The item as the server sent it.
     #[serde(skip)]
     pub raw: Option<Box<RawValue>>,
@@ -168,6 +180,7 @@ impl Client {
             etag: answer.header("etag").map(|etag| unquoted(etag).to_owned()),
             version: answer.header("rejoin-version").map(str::to_owned),
             conflicts: answer.header("rejoin-conflicts").and_then(|n| n.parse().ok()).unwrap_or(0),
+            context: answer.header("rejoin-context").map(str::to_owned),
         })
     }
 
@@ -256,7 +269,31 @@ impl Client {
         limit: Option<usize>,
         cursor: Option<&str>,
     ) -> Result<HistoryPage, Error> {
+        self.history_page(path, limit, cursor, true).await
+    }
+
+    /// As [`Client::history`], without values: what happened, in few bytes.
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    pub async fn history_outline(
+        &self,
+        path: &str,
+        limit: Option<usize>,
+        cursor: Option<&str>,
+    ) -> Result<HistoryPage, Error> {
+        self.history_page(path, limit, cursor, false).await
+    }
+
+    async fn history_page(
+        &self,
+        path: &str,
+        limit: Option<usize>,
+        cursor: Option<&str>,
+        values: bool,
+    ) -> Result<HistoryPage, Error> {
         let mut query = Vec::new();
+        query.extend((!values).then(|| "values=false".to_owned()));
         query.extend(limit.map(|limit| format!("limit={limit}")));
         query.extend(cursor.map(|cursor| format!("cursor={}", path::encode(cursor))));
         let target = format!("{}{}", path::history(path)?, joined(&query));
@@ -270,11 +307,13 @@ impl Client {
         Ok(HistoryPage { items, cursor: page.cursor })
     }
 
-    async fn write(&self, ask: Ask) -> Result<Written, Error> {
+    pub(crate) async fn write(&self, ask: Ask) -> Result<Written, Error> {
         let answer = self.ask(ask).await?;
         let written: Written = answer.decode()?;
         Ok(Written {
-            created: answer.status == StatusCode::CREATED,
+            // A write whose receipt is short answers 202, created or not.
+            created: answer.status == StatusCode::CREATED || answer.header("location").is_some(),
+            context: answer.header("rejoin-context").map(str::to_owned),
             etag: written.etag.as_deref().map(|etag| unquoted(etag).to_owned()),
             raw: Some(answer.raw()?),
             ..written
@@ -294,7 +333,7 @@ fn text<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
     serde_json::to_string(value).map_err(Error::Encode)
 }
 
-fn with_condition(ask: Ask, condition: &Condition) -> Result<Ask, Error> {
+pub(crate) fn with_condition(ask: Ask, condition: &Condition) -> Result<Ask, Error> {
     Ok(match condition {
         Condition::Always => ask,
         Condition::Absent => ask.header(IF_NONE_MATCH, HeaderValue::from_static("*")),

@@ -21,9 +21,11 @@
 mod answer;
 mod client;
 mod config;
+mod conflicts;
 mod data;
 mod error;
 mod nodes;
+mod options;
 mod path;
 mod scan;
 mod session;
@@ -34,9 +36,11 @@ pub use config::{
     ANSWER_BYTES_MAX, ANSWER_TIMEOUT, CONNECT_TIMEOUT, EVENT_BYTES_MAX, HEARTBEAT, ROUND_TIMEOUT,
     WATCH_SILENCE_MAX,
 };
+pub use conflicts::{Conflict, ConflictPage, Conflicts, LiveVersion, Resolution, Resolved};
 pub use data::{Condition, Entry, HistoryPage, PastVersion, Written};
 pub use error::{Error, Problem};
 pub use nodes::{Peer, Round, Status};
+pub use options::{Ack, Place, Places, Receipt, WriteOptions};
 pub use scan::{Item, Page, Scan};
 pub use serde_json::value::RawValue;
 pub use session::Session;

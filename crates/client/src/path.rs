@@ -45,6 +45,25 @@ pub(crate) fn history(path: &str) -> Result<String, Error> {
     document(path).map(|_| format!("/api/history/{}", encode(path)))
 }
 
+/// The target of a system route about a document.
+pub(crate) fn below(route: &str, path: &str) -> Result<String, Error> {
+    document(path).map(|_| format!("/api/{route}/{}", encode(path)))
+}
+
+/// A context that no header can carry.
+pub(crate) fn bad_context() -> Error {
+    Error::Refused(Box::new(Problem {
+        code: "invalid_context".into(),
+        message: "The text is not a context.".into(),
+        hint: Some("Use the context of a read of this path as it was given.".into()),
+        path: None,
+        retryable: false,
+        reason: None,
+        status: 400,
+        body: None,
+    }))
+}
+
 /// Text as part of a path or a query.
 pub(crate) fn encode(text: &str) -> String {
     utf8_percent_encode(text, ENCODED).to_string()

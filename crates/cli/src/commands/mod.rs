@@ -2,12 +2,15 @@
 
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod conflicts;
 pub(crate) mod del;
 pub(crate) mod demo;
+pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod history;
 pub(crate) mod peers;
 pub(crate) mod put;
+pub(crate) mod resolve;
 pub(crate) mod scan;
 pub(crate) mod serve;
 pub(crate) mod status;
@@ -36,6 +39,9 @@ pub(crate) fn run(arguments: Arguments) -> Ended {
         Command::Scan(scan) => on_one_core(scan.run(&global)),
         Command::Watch(watch) => on_one_core(watch.run(&global)),
         Command::History(history) => on_one_core(history.run(&global)),
+        Command::Conflicts(conflicts) => on_one_core(conflicts.run(&global)),
+        Command::Explain(explain) => on_one_core(explain.run(&global)),
+        Command::Resolve(resolve) => on_one_core(resolve.run(&global)),
         Command::Status(status) => on_one_core(status.run(&global)),
         Command::Peers(peers) => on_one_core(peers.run(&global)),
         Command::Sync(sync) => on_one_core(sync.run(&global)),

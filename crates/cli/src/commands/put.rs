@@ -95,7 +95,7 @@ fn read(value: &str) -> Result<String, Failure> {
 }
 
 /// The server checks again, and more; checked here, a forgotten pair of quotes gets a better hint.
-fn checked(text: String) -> Result<String, Failure> {
+pub(super) fn checked(text: String) -> Result<String, Failure> {
     match serde_json::from_str::<&RawValue>(&text) {
         Ok(_) => Ok(text),
         Err(error) => {

@@ -90,6 +90,45 @@ fn history_lists_what_was() {
 }
 
 #[test]
+fn conflicts_are_listed_explained_and_resolved() {
+    let (one, two) = (Node::start(&[]), Node::start(&[]));
+    one.run(&["put", "x", "1"]).ok();
+    two.run(&["put", "x", "2"]).ok();
+    one.run(&["put", "calm", "0"]).ok();
+    assert_eq!(one.run(&["conflicts"]).ok(), "");
+    two.run(&["peers", "add", &one.url]).ok();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let listed = loop {
+        two.run(&["sync"]).ok();
+        let listed = one.run(&["conflicts", "--json"]).lines();
+        if !listed.is_empty() {
+            break listed;
+        }
+        assert!(std::time::Instant::now() < deadline, "the conflict does not arrive");
+    };
+    assert_eq!((listed.len(), &listed[0]["path"]), (1, &json!("x")));
+    let shown = one.run(&["conflicts", "x"]).ok();
+    assert!(shown.starts_with("x  open\n    wins "), "{shown}");
+    let explained = one.run(&["explain", "x"]).ok();
+    assert!(
+        explained.contains("strategy last-write-wins") && explained.contains("greatest timestamp"),
+        "{explained}"
+    );
+    assert_eq!(one.run(&["explain", "x", "--json"]).lines()[0]["winner"], listed[0]["winner"]);
+
+    let loser = &listed[0]["versions"][1];
+    let said = one.run(&["resolve", "x", "--keep", loser["version"].as_str().unwrap()]);
+    assert!(said.stderr.starts_with("resolved x  version "), "{said:?}");
+    assert_eq!(one.run(&["get", "x"]).ok(), format!("{}\n", loser["value"]));
+    assert_eq!(one.run(&["conflicts"]).ok(), "");
+    let past = one.run(&["conflicts", "--all"]).ok();
+    assert!(past.starts_with("x  resolved\n  resolved by ") && past.contains("\n    lost "), "{past}");
+    let again = one.run(&["resolve", "x", "--value", "3", "--json"]);
+    assert!(again.stderr.contains("\"no_conflict\""), "{again:?}");
+    assert_ne!(again.code, 0);
+}
+
+#[test]
 fn a_watch_shows_the_present_then_every_change() {
     let node = Node::start(&[]);
     node.run(&["put", "users/alice", "1"]).ok();

@@ -2,7 +2,7 @@
 
 use crate::harness::{rejoin, run, snapshot};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 17] = [
     "serve",
     "get",
     "put",
@@ -10,6 +10,9 @@ const COMMANDS: [&str; 14] = [
     "scan",
     "watch",
     "history",
+    "conflicts",
+    "explain",
+    "resolve",
     "status",
     "peers",
     "sync",
