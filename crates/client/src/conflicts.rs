@@ -1,5 +1,7 @@
 //! Conflicts: listing, explaining and resolving them, and going back to an old version.
 
+use std::collections::BTreeMap;
+
 use hyper::Method;
 use serde::Deserialize;
 use serde_json::json;
@@ -37,6 +39,9 @@ pub struct Conflict {
     /// Entity tag without quotes.
     #[serde(default)]
     pub etag: String,
+    /// Causal past of the document: node to a number that grows with that node's writes. Only in an explanation.
+    #[serde(default, rename = "vectorClock")]
+    pub vector_clock: BTreeMap<String, u64>,
     /// What a reader of this has read: [`Client::resolve`] takes it.
     #[serde(default)]
     pub context: String,

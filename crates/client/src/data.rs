@@ -1,5 +1,7 @@
 //! Documents: read, write, delete, and what they were before.
 
+use std::collections::BTreeMap;
+
 use hyper::header::{HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use hyper::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -65,6 +67,9 @@ pub struct Written {
     /// Its time, in Unix milliseconds.
     #[serde(default)]
     pub timestamp: u64,
+    /// Causal past of the document, the write included: node to a number that grows with that node's writes.
+    #[serde(default, rename = "vectorClock")]
+    pub vector_clock: BTreeMap<String, u64>,
     /// The document's entity tag after the write, without quotes.
     #[serde(default)]
     pub etag: Option<String>,

@@ -41,7 +41,7 @@ pub use data::{Condition, Entry, HistoryPage, PastVersion, Written};
 pub use error::{Error, Problem};
 pub use nodes::{Peer, Round, Status};
 pub use options::{Ack, Place, Places, Receipt, WriteOptions};
-pub use scan::{Item, Page, Scan};
+pub use scan::{Item, Meta, Page, Scan};
 pub use serde_json::value::RawValue;
 pub use session::Session;
 pub use watch::{Changed, Changes, Event, Watch};

@@ -1,6 +1,6 @@
 //! Scans: pages, and a stream over all of them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use futures_util::stream::{self, Stream};
 use hyper::Method;
@@ -53,18 +53,25 @@ pub struct Item {
     /// Values lie below this path; only in a listing ([`Scan::depth`]).
     #[serde(default)]
     pub directory: bool,
-    /// The version that is shown; only with [`Scan::meta`].
-    #[serde(default)]
-    pub version: Option<String>,
-    /// Entity tag without quotes; only with [`Scan::meta`].
-    #[serde(default)]
-    pub etag: Option<String>,
-    /// Unix milliseconds of the write; only with [`Scan::meta`].
-    #[serde(default)]
-    pub timestamp: Option<u64>,
-    /// How many other versions compete with it; only with [`Scan::meta`].
-    #[serde(default)]
-    pub conflicts: Option<u64>,
+    /// What the server knows of it; none unless [`Scan::meta`] asked for that.
+    #[serde(flatten, default)]
+    pub meta: Option<Meta>,
+}
+
+/// What a server knows of a value.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Meta {
+    /// The version that is shown.
+    pub version: String,
+    /// Entity tag without quotes: the same on every node for the same versions.
+    pub etag: String,
+    /// Causal past of the document: node to a number that grows with that node's writes.
+    pub vector_clock: BTreeMap<String, u64>,
+    /// When the version was written, in Unix milliseconds.
+    pub timestamp: u64,
+    /// How many other versions compete with it.
+    pub conflicts: u64,
 }
 
 impl Item {
@@ -123,7 +130,7 @@ impl Scan {
         self
     }
 
-    /// With what is known of each value.
+    /// With what the server knows of each value.
     pub fn meta(mut self, meta: bool) -> Scan {
         self.meta = meta;
         self

@@ -1,0 +1,68 @@
+//! Which faults happen when: made of a seed, before the run begins.
+
+use rand::Rng as _;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+
+use super::proxy::Mode;
+
+/// One fault, from its beginning to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// Milliseconds after the run began.
+    pub(super) at_ms: u64,
+    /// How long it lasts.
+    pub(super) for_ms: u64,
+    /// What fails.
+    pub(super) what: What,
+}
+
+/// What fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// `kill -9` of a node, which is started again at the end.
+    Kill(usize),
+    /// SIGSTOP of a node, SIGCONT at the end.
+    Pause(usize),
+    /// One way.
+    Link(usize, Mode),
+    /// All ways between the two sides; true: the first side.
+    Partition(Vec<bool>),
+}
+
+/// Time between two faults, in milliseconds: several at once are common, and calm moments too.
+const BETWEEN_MS: std::ops::Range<u64> = 100..900;
+
+/// How long a fault lasts, in milliseconds. Longer than [`super::OPERATION_MAX`] at times, so that clients give up.
+const LASTS_MS: std::ops::Range<u64> = 100..4_000;
+
+/// The faults of a run over that many nodes and ways, by their beginning. The last fifth of the run is calm, so that
+/// some clients see a cluster that has just healed.
+pub(super) fn schedule(random: &mut StdRng, nodes: usize, ways: usize, run_ms: u64) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut at_ms = random.random_range(BETWEEN_MS);
+    while at_ms < run_ms / 5 * 4 {
+        let node = random.random_range(0..nodes);
+        let what = match random.random_range(0..10) {
+            0 | 1 => What::Kill(node),
+            2 => What::Pause(node),
+            3 | 4 => What::Partition((0..nodes).map(|_| random.random_bool(0.5)).collect()),
+            _ => {
+                let modes = [
+                    Mode::Cut,
+                    Mode::CutAfter { bytes: random.random_range(1..4_000) },
+                    Mode::Delayed { ms: random.random_range(5..300) },
+                    Mode::Slow,
+                    Mode::StalledForth,
+                    Mode::StalledBack,
+                    Mode::HalfOpen,
+                ];
+                let mode = modes.choose(random).copied().unwrap_or_default();
+                What::Link(random.random_range(0..ways), mode)
+            }
+        };
+        faults.push(Fault { at_ms, for_ms: random.random_range(LASTS_MS), what });
+        at_ms += random.random_range(BETWEEN_MS);
+    }
+    faults
+}
