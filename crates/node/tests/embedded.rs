@@ -408,6 +408,27 @@ async fn a_session_with_a_token_reads_its_writes_and_deletes_on_every_node() {
 }
 
 #[tokio::test]
+async fn a_delete_that_wins_over_a_concurrent_value_is_deleted_and_not_missing() {
+    let a = memory("a").await;
+    let b = Node::builder().in_memory().open().await.unwrap();
+    let delete = async |node: &Node, path: &str| {
+        let (condition, observed) = (Condition::Always, Observed::All);
+        let path = Path::parse(path).unwrap();
+        node.write(Write { path, change: Change::Delete, condition, observed }).await
+    };
+    b.put("x", &1).await.unwrap();
+    a.put("x", &2).await.unwrap();
+    delete(&a, "x").await.unwrap();
+    let token = a.token();
+    b.add_peer(&url(&a)).unwrap();
+    b.wait_for(&token, DEADLINE).await.unwrap();
+    let x = b.entry(&Path::parse("x").unwrap()).unwrap().unwrap();
+    assert_eq!((x.value, x.conflicts), (None, 1), "the delete is newer than the put of b");
+    assert!(matches!(delete(&b, "x").await, Err(Error::NotFound { deleted: true })));
+    assert!(matches!(delete(&b, "y").await, Err(Error::NotFound { deleted: false })));
+}
+
+#[tokio::test]
 async fn a_token_that_names_replaced_writes_is_met_when_their_successor_has_arrived() {
     let a = memory("a").await;
     for n in 0..20 {

@@ -2,7 +2,7 @@
 
 use rejoin_causal::Dot;
 
-use crate::body::{Body, Document, Version, is_bare_tombstone};
+use crate::body::{Body, Document, Version};
 use crate::effect::{Alarm, Current, Effect, Refusal, Written};
 use crate::input::{Change, Condition, Observed, Write};
 use crate::json::Json;
@@ -134,8 +134,8 @@ fn admit(
     }
     match write.change {
         Change::Delete if value.is_none() => {
-            let deleted = !document.is_empty() && is_bare_tombstone(document);
-            Err(Refusal::NotFound { deleted })
+            // A delete that wins over a live value is not bare, and no less a delete.
+            Err(Refusal::NotFound { deleted: !document.is_empty() })
         }
         Change::Put(_) | Change::Replace(_) | Change::Patch(_)
             if matches!(strategy, Strategy::FirstWriteWins) && value.is_some() =>
