@@ -1,5 +1,6 @@
 //! The project's own commands. `cargo xtask` lists them.
 
+mod blackbox;
 mod licences;
 mod sim;
 mod test;
@@ -11,14 +12,18 @@ The project's own commands.
 
   cargo xtask test       everything that CI checks: format, lints, bare-metal build, licences, tests, docs
   cargo xtask sim        random worlds of replicas that fail; `cargo xtask sim --help` has the arguments
+  cargo xtask blackbox   real servers over failing links, judged by what their clients saw:
+                         [--seconds N] [--seed S] [--nodes N] [--json FILE] [--release]
   cargo xtask licences   whether every dependency's licence is one that deny.toml allows
 ";
 
 fn main() -> ExitCode {
     let command = std::env::args().nth(1);
+    let arguments: Vec<String> = std::env::args().skip(2).collect();
     let outcome = match command.as_deref() {
         Some("test") => test::run(),
         Some("sim") => sim::run(std::env::args().skip(2)),
+        Some("blackbox") => blackbox::run(&arguments),
         Some("licences") => {
             licences::check().map(|count| println!("{count} packages have an allowed licence"))
         }

@@ -43,7 +43,8 @@ fn bare_metal() -> Result<(), String> {
     cargo(&["build", "--target", BARE_METAL, "--package", "rejoin-causal", "--package", "rejoin-replica"])
 }
 
-fn cargo(arguments: &[&str]) -> Result<(), String> {
+/// Runs cargo, the one that runs this.
+pub(crate) fn cargo(arguments: &[&str]) -> Result<(), String> {
     let mut command = Command::new(cargo_path());
     command.args(arguments);
     run_command(command)
