@@ -31,6 +31,7 @@ pub type Clock = BTreeMap<String, u64>;
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "every other line is of the largest kind")]
 pub enum Line {
     /// The first line.
     Run {

@@ -6,16 +6,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use rejoin_blackbox::check::check;
+use rejoin_blackbox::check::{Violation, check};
 use rejoin_blackbox::history::read;
 use rejoin_blackbox::run::{NODES_MAX, Plan, places, run};
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Exit code when promises were broken; 1 is for what kept them from being checked.
 const VIOLATIONS: u8 = 2;
 
-/// Violations shown; a broken promise often breaks at many places.
-const SHOWN_MAX: usize = 20;
+/// Violations shown of each kind; a broken promise often breaks at many places.
+const SHOWN_MAX: usize = 5;
 
 /// Checks a cluster from the outside.
 #[derive(Debug, Parser)]
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
         Command::Check { history } => match read(&history) {
             Ok(lines) => {
                 println!("{} lines", lines.len());
-                verdict(&check(&lines).iter().map(ToString::to_string).collect::<Vec<_>>())
+                verdict(&check(&lines))
             }
             Err(error) => failed(&error),
         },
@@ -79,7 +80,7 @@ fn run_and_check(plan: impl FnOnce(PathBuf) -> Plan, report: Option<PathBuf>) ->
         tokio::select! {
             figures = run(&plan) => figures,
             // Dropping the run ends its servers.
-            _ = tokio::signal::ctrl_c() => Err(io::Error::other("interrupted")),
+            signal = told_to_stop() => Err(signal),
         }
     });
     let keep = |folder: tempfile::TempDir| eprintln!("{}", places(&folder.keep()));
@@ -90,14 +91,15 @@ fn run_and_check(plan: impl FnOnce(PathBuf) -> Plan, report: Option<PathBuf>) ->
             return Err(error);
         }
     };
-    let violations: Vec<String> = match read(&plan.history()) {
-        Ok(lines) => check(&lines).iter().map(ToString::to_string).collect(),
+    let violations = match read(&plan.history()) {
+        Ok(lines) => check(&lines),
         Err(error) => {
             keep(folder);
             return Err(io::Error::other(error));
         }
     };
-    let said = json!({ "figures": figures, "violations": violations });
+    let said: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    let said = json!({ "figures": figures, "violations": said });
     if let Some(file) = report {
         std::fs::write(file, format!("{said}\n"))?;
     }
@@ -108,9 +110,26 @@ fn run_and_check(plan: impl FnOnce(PathBuf) -> Plan, report: Option<PathBuf>) ->
     Ok(verdict(&violations))
 }
 
-fn verdict(violations: &[String]) -> ExitCode {
+/// Waits for SIGINT or SIGTERM.
+async fn told_to_stop() -> io::Error {
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => return error,
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    io::Error::other("told to stop")
+}
+
+fn verdict(violations: &[Violation]) -> ExitCode {
     println!("{} violations", violations.len());
-    violations.iter().take(SHOWN_MAX).for_each(|violation| println!("  {violation}"));
+    // Sorted by kind: some of each.
+    for kind in violations.chunk_by(|one, next| one.kind == next.kind) {
+        println!("{} of {}:", kind.len(), kind[0].kind);
+        kind.iter().take(SHOWN_MAX).for_each(|violation| println!("  {violation}"));
+    }
     if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(VIOLATIONS) }
 }
 

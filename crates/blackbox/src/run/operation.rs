@@ -32,7 +32,7 @@ fn name(value: &RawValue) -> String {
 pub(super) async fn ask(client: &Client, verb: Verb, path: &str, body: &str) -> Outcome {
     let outcome = match verb {
         Verb::Put => client.put_raw(path, body, Condition::Always).await.map(written),
-        Verb::Delete => client.delete_or_why(path, Condition::Always).await.map(deleted),
+        Verb::Delete => client.delete_or_why(path, Condition::Always).await.map(|raw| deleted(&raw)),
         Verb::Get => client.envelope(path).await.map(|raw| match serde_json::from_str(raw.get()) {
             Ok(item) => item_state(item).map_or_else(|| odd("no metadata"), |state| Outcome::Read { state }),
             Err(error) => odd(&error.to_string()),
@@ -52,7 +52,7 @@ fn written(written: rejoin_client::Written) -> Outcome {
     Outcome::Written { version: written.version, clock: written.vector_clock, timestamp: written.timestamp }
 }
 
-fn deleted(raw: Box<RawValue>) -> Outcome {
+fn deleted(raw: &RawValue) -> Outcome {
     match serde_json::from_str(raw.get()) {
         Ok(result) => written(result),
         Err(error) => odd(&error.to_string()),

@@ -168,3 +168,84 @@ async fn carry(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    /// No step takes longer, unless it hangs.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Long enough for bytes that are not held back to arrive.
+    const HELD: Duration = Duration::from_millis(200);
+
+    /// Both ends of a connection through a proxy.
+    async fn connected() -> (Proxy, TcpListener, TcpStream, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let proxy = Proxy::to(listener.local_addr().unwrap().port()).await.unwrap();
+        let near = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port)).await.unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        (proxy, listener, near, far)
+    }
+
+    /// Reads that many bytes; none when the other side ended before.
+    async fn read(from: &mut TcpStream, bytes: usize) -> Option<Vec<u8>> {
+        let mut read = vec![0; bytes];
+        let all = tokio::time::timeout(PATIENCE, from.read_exact(&mut read)).await.expect("bytes or an end");
+        all.is_ok().then_some(read)
+    }
+
+    async fn is_silent(from: &mut TcpStream) -> bool {
+        tokio::time::timeout(HELD, from.read_u8()).await.is_err()
+    }
+
+    #[tokio::test]
+    async fn an_open_way_carries_both_directions_and_a_cut_one_none() {
+        let (proxy, _listener, mut near, mut far) = connected().await;
+        near.write_all(b"forth").await.unwrap();
+        far.write_all(b"back").await.unwrap();
+        assert_eq!(read(&mut far, 5).await.unwrap(), b"forth");
+        assert_eq!(read(&mut near, 4).await.unwrap(), b"back");
+        proxy.set(Mode::Cut);
+        assert_eq!(read(&mut far, 1).await, None);
+        assert_eq!(read(&mut near, 1).await, None);
+        let mut refused = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port)).await.unwrap();
+        assert_eq!(read(&mut refused, 1).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_cut_in_the_middle_lets_just_so_many_bytes_through() {
+        let (proxy, listener, mut near, mut far) = connected().await;
+        proxy.set(Mode::CutAfter { bytes: 3 });
+        near.write_all(b"frame").await.unwrap();
+        assert_eq!(read(&mut far, 3).await.unwrap(), b"fra");
+        assert_eq!(read(&mut far, 1).await, None);
+        let _again = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port)).await.unwrap();
+        assert!(tokio::time::timeout(PATIENCE, listener.accept()).await.is_ok(), "new connections work");
+    }
+
+    #[tokio::test]
+    async fn a_stall_holds_one_direction_and_loses_nothing() {
+        let (proxy, _listener, mut near, mut far) = connected().await;
+        proxy.set(Mode::StalledForth);
+        near.write_all(b"held").await.unwrap();
+        far.write_all(b"back").await.unwrap();
+        assert_eq!(read(&mut near, 4).await.unwrap(), b"back");
+        assert!(is_silent(&mut far).await);
+        proxy.set(Mode::Open);
+        assert_eq!(read(&mut far, 4).await.unwrap(), b"held");
+    }
+
+    #[tokio::test]
+    async fn a_half_open_way_swallows_and_ends_when_it_is_mended() {
+        let (proxy, _listener, mut near, mut far) = connected().await;
+        proxy.set(Mode::HalfOpen);
+        near.write_all(b"lost").await.unwrap();
+        assert!(is_silent(&mut far).await && is_silent(&mut near).await);
+        proxy.set(Mode::Open);
+        assert_eq!(read(&mut far, 1).await, None, "a stream with a hole in it must not go on");
+        assert_eq!(read(&mut near, 1).await, None);
+    }
+}

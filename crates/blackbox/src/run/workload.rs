@@ -96,14 +96,14 @@ pub(super) async fn work(
 ) -> io::Result<()> {
     let mut random = StdRng::seed_from_u64(seed);
     let name = format!("c{number}");
-    let (mut session, mut done) = (None, 0);
+    let (mut session, mut done) = (None, 0_u64);
     let home = random.random_range(0..shared.nodes.len());
     while !*stop.borrow() {
-        if number % 2 == 0 && done % SESSION_OPERATIONS == 0 {
+        if number.is_multiple_of(2) && done.is_multiple_of(SESSION_OPERATIONS) {
             session = Some((format!("{name}.{}", done / SESSION_OPERATIONS), Session::new(CATCH_UP_MAX)));
         }
         done += 1;
-        let node = if number % 3 == 0 { home } else { random.random_range(0..shared.nodes.len()) };
+        let node = if number.is_multiple_of(3) { home } else { random.random_range(0..shared.nodes.len()) };
         let group = random.random_range(0..GROUPS);
         // Few writes go to most paths, so that histories stay whole, and many to some.
         let path = random.random_range(0..GROUP_PATHS).min(random.random_range(0..GROUP_PATHS));
