@@ -203,6 +203,8 @@ pub struct State {
 pub struct Live {
     /// The version.
     pub version: String,
+    /// Unix milliseconds of its stamp.
+    pub timestamp: u64,
     /// Its value; none when it is a delete.
     pub value: Option<String>,
 }

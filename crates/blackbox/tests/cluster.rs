@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use rejoin_blackbox::check::check;
-use rejoin_blackbox::history::read;
+use rejoin_blackbox::history::{Clock, Line, Live, Outcome, Past, State, read};
 use rejoin_blackbox::run::{Plan, places, run};
 
 /// Builds the server beside this test and gives its place; quick when it is there already.
@@ -33,7 +34,8 @@ async fn clients_of_a_failing_cluster_see_what_was_promised() {
         Ok(figures) => figures,
         Err(error) => panic!("{error}\n{}", places(&folder.keep())),
     };
-    let violations = check(&read(&plan.history()).unwrap());
+    let lines = read(&plan.history()).unwrap();
+    let violations = check(&lines);
     println!("{figures:?}");
     if !violations.is_empty() {
         let said: Vec<String> = violations.iter().map(ToString::to_string).collect();
@@ -45,4 +47,118 @@ async fn clients_of_a_failing_cluster_see_what_was_promised() {
         figures.kills > 0 && figures.pauses > 0 && figures.links > 0 && figures.partitions > 0,
         "{figures:?}"
     );
+
+    // And a checker that accepts what it should not proves nothing: the same record with a lie in it.
+    for (spoiled, expected) in [
+        (without_a_live_write(&lines), &["lost-write"][..]),
+        (with_a_replaced_write_live(&lines), &["resurrection", "superseded-shown"]),
+        (with_an_old_answer(&lines), &["read-your-writes", "monotonic-reads", "node-went-back"]),
+    ] {
+        let found = check(&spoiled);
+        assert!(
+            found.iter().any(|found| expected.contains(&found.kind)),
+            "none of {expected:?} in {found:#?}"
+        );
+    }
+}
+
+/// No node holds anything at a path where a live version was acknowledged.
+fn without_a_live_write(lines: &[Line]) -> Vec<Line> {
+    let versions: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| match line {
+            Line::Answer { outcome: Outcome::Written { version, .. }, .. } => Some(version.as_str()),
+            _ => None,
+        })
+        .collect();
+    let lost = lines.iter().find_map(|line| match line {
+        Line::Final { path, state: Some(state), .. } if versions.contains(&&*state.version) => Some(path),
+        _ => None,
+    });
+    let (lost, mut spoiled) = (lost.unwrap(), lines.to_vec());
+    for line in &mut spoiled {
+        if let Line::Final { path, state, listed, history, .. } = line
+            && path == lost
+        {
+            (*state, *listed) = (None, None);
+            history.clear();
+        }
+    }
+    spoiled
+}
+
+/// On every node, a version that the winner's writer had replaced is live again.
+fn with_a_replaced_write_live(lines: &[Line]) -> Vec<Line> {
+    let clocks: Vec<(&str, &Clock)> = lines
+        .iter()
+        .filter_map(|line| match line {
+            Line::Answer { outcome: Outcome::Written { version, clock, .. }, .. } => {
+                Some((&**version, clock))
+            }
+            _ => None,
+        })
+        .collect();
+    let (again, past) = lines
+        .iter()
+        .find_map(|line| match line {
+            Line::Final { path, state: Some(state), history, .. } => {
+                let known = clocks.iter().any(|(version, _)| *version == state.version);
+                let past = history.first().filter(|_| known && state.conflicts == 0)?;
+                Some((path, past))
+            }
+            _ => None,
+        })
+        .unwrap();
+    let mut spoiled = lines.to_vec();
+    for line in &mut spoiled {
+        if let Line::Final { path, state: Some(state), .. } = line
+            && path == again
+        {
+            let Past { version, value, timestamp } = past.clone();
+            state.live.as_mut().unwrap().push(Live { version, value, timestamp });
+        }
+    }
+    spoiled
+}
+
+/// A session is answered with what it had been answered before, though it has seen more since.
+fn with_an_old_answer(lines: &[Line]) -> Vec<Line> {
+    let mut spoiled = lines.to_vec();
+    let mut asked = BTreeMap::new();
+    let mut first: BTreeMap<(&str, &str), &State> = BTreeMap::new();
+    for (at, line) in lines.iter().enumerate() {
+        match line {
+            Line::Call { op, session: Some(session), .. } => {
+                asked.insert(op, session.as_str());
+            }
+            Line::Answer { op, outcome: Outcome::Read { state }, .. } => {
+                let Some(session) = asked.get(op) else { continue };
+                let old = *first.entry((session, &state.path)).or_insert(state);
+                if old.clock != state.clock {
+                    // The answer after this one that reads the path again goes back to the first.
+                    let mut later = lines[at + 1..].iter().enumerate();
+                    let again = later.find(|(_, line)| match line {
+                        Line::Answer { op, outcome: Outcome::Read { state: again }, .. } => {
+                            asked_by(lines, *op) == Some(session) && again.path == state.path
+                        }
+                        _ => false,
+                    });
+                    let Some((offset, _)) = again else { continue };
+                    if let Line::Answer { outcome, .. } = &mut spoiled[at + 1 + offset] {
+                        *outcome = Outcome::Read { state: old.clone() };
+                        return spoiled;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    panic!("no session read a path three times");
+}
+
+fn asked_by(lines: &[Line], asked: u64) -> Option<&str> {
+    lines.iter().find_map(|line| match line {
+        Line::Call { op, session, .. } if *op == asked => session.as_deref(),
+        _ => None,
+    })
 }

@@ -21,6 +21,7 @@
 //! | `version-reused` | one version names two writes |
 //! | `written-twice` | one write has two versions |
 //! | `bad-etag` | one entity tag names two states |
+//! | `wrong-winner` | of the live versions, one is shown that is older than another, or that is not live |
 //! | `bad-clock` | a state's clock does not cover what it shows |
 //! | `future-seen` | a write claims to have seen one that began after it was acknowledged |
 //! | `scan-differs` | a scan and a read of the same state differ |

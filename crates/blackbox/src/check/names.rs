@@ -79,6 +79,14 @@ fn phantoms(lines: &[Line], facts: &Facts<'_>, found: &mut Vec<Violation>) {
             }
         }
         for state in states(what) {
+            if let Some(live) = &state.live {
+                let newest = live.iter().map(|live| live.timestamp).max();
+                let shown = live.iter().find(|live| live.version == state.version);
+                if shown.map(|shown| shown.timestamp) != newest || shown.is_none() {
+                    let why = format!("{} shows {} of the live versions {live:?}", state.path, state.version);
+                    found.push(Violation::new("wrong-winner", [line], why));
+                }
+            }
             let live = state.live.iter().flatten().map(|live| &live.version);
             for version in live.chain([&state.version]) {
                 if !covers(&state.clock, version) {

@@ -102,7 +102,11 @@ pub(super) fn explained(path: &str, said: Conflict) -> State {
     let live: Vec<Live> = said
         .versions
         .into_iter()
-        .map(|live| Live { version: live.version, value: live.value.as_deref().map(name) })
+        .map(|live| Live {
+            version: live.version,
+            timestamp: live.timestamp,
+            value: live.value.as_deref().map(name),
+        })
         .collect();
     State {
         path: path.to_owned(),
