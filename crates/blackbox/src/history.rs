@@ -78,7 +78,7 @@ pub enum Line {
     Event {
         /// Milliseconds since the run began.
         at_ms: u64,
-        /// `kill`, `start`, `pause`, `resume`, `link`, `heal`; `died` when a server ended by itself.
+        /// `kill`, `stop`, `start`, `pause`, `resume`, `link`, `heal`; `died` when a server ended by itself.
         what: String,
         /// The node, or `a>b` for the way on which a dials b.
         node: String,

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rand::Rng as _;
 use rand::rngs::StdRng;
@@ -49,8 +50,10 @@ pub(super) struct Server {
     child: Option<Child>,
     /// Faults that keep it down; it runs at none.
     down: usize,
-    /// Faults that keep it stopped.
+    /// Faults that keep it paused.
     paused: usize,
+    /// It was told to end.
+    stopping: bool,
 }
 
 /// A way on which one node dials another.
@@ -85,7 +88,7 @@ impl Cluster {
             let name = name.to_string();
             fs::create_dir_all(folder.join(&name))?;
             fs::write(folder.join(&name).join(CONFIG_FILE), CONFIG)?;
-            nodes.push(Server { name, client, port, child: None, down: 0, paused: 0 });
+            nodes.push(Server { name, client, port, child: None, down: 0, paused: 0, stopping: false });
         }
         let mut ways = Vec::new();
         for (from, to) in topology(count, random) {
@@ -112,7 +115,8 @@ impl Cluster {
             command.args(["--peer", &way.proxy.url()]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
-        self.nodes[node].child = Some(command.spawn()?);
+        let server = &mut self.nodes[node];
+        (server.child, server.stopping) = (Some(command.spawn()?), false);
         Ok(())
     }
 
@@ -126,6 +130,9 @@ impl Cluster {
                 continue;
             };
             server.child = None;
+            if server.stopping && status.success() {
+                continue;
+            }
             let (at_ms, what) = (recorder.at_ms(), "died".to_owned());
             let (node, detail) = (server.name.clone(), status.to_string());
             recorder.note(&Line::Event { at_ms, what, node, detail })?;
@@ -146,23 +153,52 @@ impl Cluster {
         }
     }
 
-    /// The end of a [`Cluster::kill`]; says whether the server was started.
+    /// SIGTERM; as [`Cluster::kill`] otherwise.
     ///
     /// # Errors
-    /// The program cannot be started.
-    pub(super) fn revive(&mut self, node: usize) -> io::Result<bool> {
+    /// The system does not let us.
+    pub(super) async fn stop(&mut self, node: usize) -> io::Result<()> {
+        let server = &mut self.nodes[node];
+        // One that is paused cannot hear it.
+        if server.paused > 0 || server.child.is_none() {
+            return self.kill(node).await;
+        }
+        server.down += 1;
+        server.stopping = true;
+        server.signal(Signal::TERM);
+        Ok(())
+    }
+
+    /// The end of a [`Cluster::kill`] or [`Cluster::stop`].
+    ///
+    /// # Errors
+    /// The program cannot be started, or does not stop.
+    pub(super) async fn revive(&mut self, node: usize, recorder: &Recorder) -> io::Result<()> {
         let server = &mut self.nodes[node];
         server.down = server.down.saturating_sub(1);
-        if server.down > 0 || server.child.is_some() {
-            return Ok(false);
+        if server.down > 0 {
+            return Ok(());
         }
-        self.start(node).map(|()| true)
+        if let Some(child) = server.child.as_mut().filter(|_| server.stopping) {
+            if tokio::time::timeout(STOP_MAX, child.wait()).await.is_err() {
+                let why = format!("{} does not stop within {STOP_MAX:?}", server.name);
+                return Err(io::Error::other(why));
+            }
+            self.note_dead(recorder)?;
+        }
+        match self.nodes[node].child {
+            Some(_) => Ok(()),
+            None => self.start(node),
+        }
     }
 
     /// SIGSTOP.
     pub(super) fn pause(&mut self, node: usize) {
         self.nodes[node].paused += 1;
-        self.nodes[node].signal(Signal::STOP);
+        // One that is paused while it ends would keep us from starting it again.
+        if !self.nodes[node].stopping {
+            self.nodes[node].signal(Signal::STOP);
+        }
     }
 
     /// The end of a [`Cluster::pause`].
@@ -204,6 +240,9 @@ impl Server {
         }
     }
 }
+
+/// How long a server may take to stop: longer than open requests and goodbyes may take.
+const STOP_MAX: Duration = Duration::from_secs(30);
 
 const CONFIG_FILE: &str = "rejoin.toml";
 

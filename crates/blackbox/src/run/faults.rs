@@ -22,6 +22,8 @@ pub(super) struct Fault {
 pub(super) enum What {
     /// `kill -9` of a node, which is started again at the end.
     Kill(usize),
+    /// SIGTERM of a node, which is started again at the end.
+    Stop(usize),
     /// SIGSTOP of a node, SIGCONT at the end.
     Pause(usize),
     /// One way.
@@ -36,6 +38,9 @@ const BETWEEN_MS: std::ops::Range<u64> = 100..900;
 /// How long a fault lasts, in milliseconds. Longer than [`super::OPERATION_MAX`] at times, so that clients give up.
 const LASTS_MS: std::ops::Range<u64> = 100..4_000;
 
+/// How long some faults of links last, in milliseconds: nodes notice by silence that a link is dead, after 15 s.
+const LASTS_LONG_MS: std::ops::Range<u64> = 4_000..25_000;
+
 /// The faults of a run over that many nodes and ways, by their beginning. Those that last beyond the run end with it,
 /// all at once.
 pub(super) fn schedule(random: &mut StdRng, nodes: usize, ways: usize, run_ms: u64) -> Vec<Fault> {
@@ -45,7 +50,10 @@ pub(super) fn schedule(random: &mut StdRng, nodes: usize, ways: usize, run_ms: u
         let node = random.random_range(0..nodes);
         let what = match random.random_range(0..10) {
             0 | 1 => What::Kill(node),
-            2 => What::Pause(node),
+            2 => match random.random_bool(0.5) {
+                true => What::Pause(node),
+                false => What::Stop(node),
+            },
             3 | 4 => What::Partition((0..nodes).map(|_| random.random_bool(0.5)).collect()),
             _ => {
                 let modes = [
@@ -61,7 +69,11 @@ pub(super) fn schedule(random: &mut StdRng, nodes: usize, ways: usize, run_ms: u
                 What::Link(random.random_range(0..ways), mode)
             }
         };
-        faults.push(Fault { at_ms, for_ms: random.random_range(LASTS_MS), what });
+        let lasts_ms = match what {
+            What::Link(..) | What::Partition(_) if random.random_bool(0.1) => LASTS_LONG_MS,
+            _ => LASTS_MS,
+        };
+        faults.push(Fault { at_ms, for_ms: random.random_range(lasts_ms), what });
         at_ms += random.random_range(BETWEEN_MS);
     }
     faults
@@ -83,6 +95,7 @@ mod tests {
         for kind in [
             |what: &What| matches!(what, What::Kill(_)),
             |what: &What| matches!(what, What::Pause(_)),
+            |what: &What| matches!(what, What::Stop(_)),
             |what: &What| matches!(what, What::Partition(_)),
             |what: &What| matches!(what, What::Link(_, Mode::HalfOpen)),
             |what: &What| matches!(what, What::Link(_, Mode::CutAfter { .. })),

@@ -83,6 +83,8 @@ pub struct Figures {
     pub not_caught_up: u64,
     /// `kill -9`.
     pub kills: u64,
+    /// SIGTERM.
+    pub stops: u64,
     /// SIGSTOP and SIGCONT.
     pub pauses: u64,
     /// Ways cut, slowed, stalled or half open.
@@ -146,6 +148,7 @@ pub async fn run(plan: &Plan) -> io::Result<Figures> {
         refused: read(&shared.refused),
         not_caught_up: read(&shared.not_caught_up),
         kills: of(|what| matches!(what, What::Kill(_))),
+        stops: of(|what| matches!(what, What::Stop(_))),
         pauses: of(|what| matches!(what, What::Pause(_))),
         links: of(|what| matches!(what, What::Link(..))),
         partitions: of(|what| matches!(what, What::Partition(_))),
@@ -187,6 +190,9 @@ async fn turn(
         What::Kill(node) => {
             (if begins { "kill" } else { "start" }, cluster.nodes[*node].name.clone(), String::new())
         }
+        What::Stop(node) => {
+            (if begins { "stop" } else { "start" }, cluster.nodes[*node].name.clone(), String::new())
+        }
         What::Pause(node) => {
             (if begins { "pause" } else { "resume" }, cluster.nodes[*node].name.clone(), String::new())
         }
@@ -209,9 +215,8 @@ async fn turn(
     recorder.note(&event)?;
     match (what, begins) {
         (What::Kill(node), true) => cluster.kill(*node).await?,
-        (What::Kill(node), false) => {
-            cluster.revive(*node)?;
-        }
+        (What::Stop(node), true) => cluster.stop(*node).await?,
+        (What::Kill(node) | What::Stop(node), false) => cluster.revive(*node, recorder).await?,
         (What::Pause(node), true) => cluster.pause(*node),
         (What::Pause(node), false) => cluster.resume(*node),
         (What::Link(way, mode), true) => cluster.spoil(*way, number, *mode),
