@@ -16,6 +16,19 @@ pub(crate) fn run() -> Result<(), String> {
     step("core crates on bare metal", bare_metal)?;
     step("licences", || licences::check().map(drop))?;
     step("tests", || cargo(&["test", "--workspace"]))?;
+    step("planted defects", || {
+        cargo(&[
+            "test",
+            "--package",
+            "rejoin-sim",
+            "--features",
+            "plant",
+            "--test",
+            "plants",
+            "--",
+            "--nocapture",
+        ])
+    })?;
     step("documentation", || {
         let mut command = Command::new(cargo_path());
         command.args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings");

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::{Dot, Frontier, Hlc, VersionVector};
+use crate::{Dot, Frontier, Hlc, VersionVector, plant};
 
 /// One value written to a path, with its name and stamp. What a body is (JSON, tombstone) is not known here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,7 +144,8 @@ impl<B> Document<B> {
             .versions
             .iter()
             .map(|theirs| {
-                !local_has(theirs.dot) && !local_vv.covers(theirs.dot) && !applied.contains(theirs.dot)
+                let collected = applied.contains(theirs.dot) && !plant::is("merge-without-frontier");
+                !local_has(theirs.dot) && !local_vv.covers(theirs.dot) && !collected
             })
             .collect();
 
@@ -160,7 +161,8 @@ impl<B> Document<B> {
             }
         }
         for (theirs, new) in incoming.versions.into_iter().zip(news) {
-            if new {
+            let dropped = plant::is("drop-sibling") && !versions.is_empty();
+            if new && !dropped {
                 added.push(theirs.dot);
                 versions.push(theirs);
             }

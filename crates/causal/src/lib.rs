@@ -10,6 +10,8 @@
 //! 4. [`Hlc`]: hybrid logical time, which orders concurrent siblings and nothing else.
 //! 5. [`Token`]: a frontier as opaque text; [`codec`]: the bytes of all of these.
 //!
+//! [`plant`] is for tests of the tests, and empty in every build of the node.
+//!
 //! Papers: dotted version vectors (Preguiça, Baquero, Almeida, Fonte, Gonçalves 2010/2012), hybrid logical clocks
 //! (Kulkarni, Demirbas, Madappa, Avva, Leone 2014). The frontier rule that lets tombstones be collected is this
 //! project's own; docs/consistency.md explains it.
@@ -25,6 +27,7 @@ mod interval_set;
 mod version_vector;
 
 pub mod codec;
+pub mod plant;
 pub mod token;
 
 pub use document::{Document, Lost, Merged, Removed, Version};

@@ -45,6 +45,11 @@
 //! promised, [`Strategy`] for how concurrent writes become one value, [`Durability`] for what an answered write
 //! survives.
 
+const _: () = assert!(
+    !rejoin_causal::plant::PLANTED,
+    "a node must not be built with the feature `plant` of the simulation"
+);
+
 mod builder;
 mod clock;
 mod config;

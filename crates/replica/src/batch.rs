@@ -3,7 +3,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use rejoin_causal::{Dot, Epoch, Hlc, IntervalSet, NodeId};
+use rejoin_causal::{Dot, Epoch, Hlc, IntervalSet, NodeId, plant};
 
 use crate::path::Path;
 use crate::view::{Counters, Record, Summary, Superseded, View};
@@ -57,8 +57,8 @@ impl<'a, V: View> Overlay<'a, V> {
 
     pub(crate) fn record(&self, path: &Path) -> Result<Option<Record>, V::Error> {
         match self.batch.records.get(path) {
-            Some(written) => Ok(written.clone()),
-            None => self.base.record(path),
+            Some(written) if !plant::is("group-reads-committed") => Ok(written.clone()),
+            _ => self.base.record(path),
         }
     }
 

@@ -3,6 +3,8 @@
 //! A bare tombstone older than the retention is collected when this replica has applied everything the tombstone
 //! covers, and no session or lag still needs it. The floor rises to it; a peer that missed it meets the fence.
 
+use rejoin_causal::plant;
+
 use crate::apply;
 use crate::body::is_bare_tombstone;
 use crate::replica::{Group, Replica, is_applied};
@@ -11,10 +13,11 @@ use crate::view::{Record, View};
 impl Replica {
     pub(crate) fn collect<V: View>(&mut self, group: &mut Group<'_, V>) -> Result<(), V::Error> {
         // A session open now was served from a snapshot that may not hold the tombstone.
-        if !self.links.values().all(|link| link.is_quiet()) {
+        if !self.links.values().all(|link| link.is_quiet()) && !plant::is("collect-amid-sessions") {
             return Ok(());
         }
-        let before_ms = group.now.wall_ms.saturating_sub(self.config.tombstone_retention_ms);
+        let early_ms = if plant::is("collect-early") { self.config.collect_interval_ms } else { 0 };
+        let before_ms = (group.now.wall_ms + early_ms).saturating_sub(self.config.tombstone_retention_ms);
         let before = rejoin_causal::Hlc::of_wall(before_ms);
         let limit = self.config.collect_batch_max;
         let rows = group.rows.base.tombstones(before, self.collect_after.as_ref(), limit)?;

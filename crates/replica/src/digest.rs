@@ -16,6 +16,8 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Bound;
 
+use rejoin_causal::plant;
+
 use crate::batch::{Batch, Overlay};
 use crate::body::{Body, Document, is_bare_tombstone};
 use crate::path::Path;
@@ -43,7 +45,9 @@ pub fn fingerprint(path: &Path, document: &Document) -> Summary {
         part(&version.dot.node.0);
         part(&version.dot.epoch.0.to_le_bytes());
         part(&version.dot.seq.to_le_bytes());
-        part(&version.hlc.0.to_le_bytes());
+        if !plant::is("fingerprint-without-stamp") {
+            part(&version.hlc.0.to_le_bytes());
+        }
         match &version.body {
             Body::Value(json) => {
                 part(b"value");
@@ -57,6 +61,9 @@ pub fn fingerprint(path: &Path, document: &Document) -> Summary {
                     part(&field.dot.node.0);
                     part(&field.dot.epoch.0.to_le_bytes());
                     part(&field.dot.seq.to_le_bytes());
+                    if plant::is("fingerprint-without-field") {
+                        continue;
+                    }
                     part(field.value.as_ref().map_or(b"removed", |value| value.as_str().as_bytes()));
                 }
             }

@@ -12,7 +12,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use rejoin_causal::{Dot, Epoch, Floor, Frontier, HlcClock, Lost, NodeId, VersionVector};
+use rejoin_causal::{Dot, Epoch, Floor, Frontier, HlcClock, Lost, NodeId, VersionVector, plant};
 
 use crate::apply::{self, Keep};
 use crate::batch::Overlay;
@@ -312,6 +312,9 @@ impl Replica {
     ) -> Result<(), V::Error> {
         let claims: Vec<Dot> = entry.claims().collect();
         self.merge(group, &entry.path, entry.document, None)?;
+        if plant::is("forget-claims") {
+            return Ok(());
+        }
         for dot in claims {
             self.applied(group, &entry.path, dot, source);
         }
@@ -372,7 +375,7 @@ impl Replica {
             for (path, dots) in &fresh {
                 let news = dots.iter().filter(|(dot, source)| {
                     let own = dot.node == link.peer && dot.epoch == link.peer_epoch;
-                    *source != Some(*id) && !own
+                    (*source != Some(*id) || plant::is("echo")) && !own
                 });
                 let news: Vec<Dot> = news.map(|(dot, _)| *dot).collect();
                 if news.is_empty() {
@@ -403,7 +406,10 @@ impl Replica {
             let bytes: u64 = frames.iter().map(|frame| frame.len() as u64).sum();
             group.tell_floor(*id, link);
             let full = link.queued_bytes > 0 && link.queued_bytes + bytes > self.config.push_queue_bytes_max;
-            if full {
+            if full && plant::is("forget-lag") {
+                continue;
+            }
+            if full && !plant::is("queue-without-bound") {
                 link.lag.union_with(&entries.iter().flat_map(Entry::claims).collect());
             } else {
                 for frame in frames {
@@ -427,7 +433,7 @@ impl Replica {
     pub(crate) fn clone_seen<V>(&mut self, group: &mut Group<'_, V>, epoch: Epoch) {
         // The older process keeps the identity's dots apart by epoch, but two writers under one id would still
         // hide each other's writes to a path: whoever sees a newer one gives way.
-        if epoch > self.epoch && self.renewing.is_none() {
+        if epoch > self.epoch && self.renewing.is_none() && !plant::is("ignore-clone") {
             group.effects.push(Effect::Alarm(Alarm::Clone { epoch }));
             group.effects.push(Effect::Renew);
             self.renewing = Some(Vec::new());

@@ -19,7 +19,7 @@ use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
 
-use rejoin_causal::{Dot, Epoch, Floor, Frontier, NodeId};
+use rejoin_causal::{Dot, Epoch, Floor, Frontier, NodeId, plant};
 
 use crate::body::Document;
 use crate::catch_up::chunk_cost;
@@ -405,6 +405,7 @@ impl Replica {
         let refused_since = core::mem::take(&mut link.refuses_claims);
         // What was refused before and is claimed now was not sent again, so it is void as well.
         let may = self.quarantine.len() == 0 && !refused_since && claims.is_superset(&link.refused);
+        let may = may || plant::is("claim-quarantined");
         if may {
             link.refused = Frontier::new();
         }
@@ -444,7 +445,7 @@ impl Replica {
         // A claim never covers a held document, nor what only that document would supersede. What a held document
         // covers cannot be told apart here, so nothing is claimed; the next round tries again.
         if self.may_claim(id, claims) {
-            if !self.bury(group, id, claims, &carried)? {
+            if !plant::is("bury-nothing") && !self.bury(group, id, claims, &carried)? {
                 return Ok(());
             }
             for (node, epoch, set) in claims.difference(&self.frontier).rows() {
@@ -555,6 +556,12 @@ impl Replica {
         if let Session::Fenced { again, .. } = &mut link.session {
             // The peer may have taken its snapshot before it said what it has.
             *again = true;
+        }
+        if plant::is("join-frontier-early")
+            && let Some(AuditState { senders: Some(senders), .. }) = &link.audit
+        {
+            self.frontier.union_with(senders);
+            group.grown.extend(senders.rows().map(|(node, epoch, _)| (node, epoch)));
         }
         // At the start: a session may break after it has removed what only this floor explains to others.
         self.join_floor(group, id, floor);

@@ -6,7 +6,7 @@
 //! 1. [`World`]: nodes, links, crashes, clocks; performs effects as the node's shell does, and checks every commit.
 //! 2. [`Oracle`]: an account of every write that shares no code with the merge. [`check`]: rows that must agree.
 //! 3. [`scenario`]: a random world from a seed, [`campaign`]: many of them. [`Cluster`]: named stories in domain words.
-//! 4. [`Plant`]: defects that the checks must see.
+//! 4. [`plant`]: defects that the checks must see. [`minimise`] and [`seeds`]: worlds that failed, made small and kept.
 
 mod clock;
 mod cluster;
@@ -14,7 +14,6 @@ mod disk;
 mod network;
 mod node;
 mod oracle;
-mod plant;
 mod rng;
 mod strategies;
 mod trace;
@@ -23,8 +22,11 @@ mod world;
 
 pub mod campaign;
 pub mod check;
+pub mod minimise;
+pub mod plant;
 pub mod report;
 pub mod scenario;
+pub mod seeds;
 
 pub use clock::{Clock, WALL_BASE_MS};
 pub use cluster::Cluster;

@@ -1,15 +1,20 @@
 //! The command behind `cargo xtask sim`: many seeds, one seed, the planted defects.
 
+use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use rejoin_sim::campaign::{self, Totals};
+use rejoin_sim::plant::{self, Plant};
 use rejoin_sim::scenario::{Fault, FaultSet, Options};
-use rejoin_sim::{Plant, report};
+use rejoin_sim::{minimise, report, seeds};
+
+/// Failed worlds that are made small in one run, at most: each takes some hundred runs.
+const MINIMISED_MAX: usize = 5;
 
 /// Seconds between two lines of progress.
 const PROGRESS_SECONDS: u64 = 10;
@@ -45,9 +50,15 @@ struct Arguments {
     /// Faults that do not happen.
     #[arg(long, value_delimiter = ',', value_parser = fault)]
     without: Vec<Fault>,
+    /// Look for every planted defect, and print where each is seen.
+    #[arg(long, conflicts_with_all = ["seed", "from"])]
+    plants: bool,
     /// Plant this defect.
-    #[arg(long, value_parser = plant)]
+    #[arg(long, value_parser = planted)]
     plant: Option<Plant>,
+    /// Plan the worlds for that defect, and do not plant it.
+    #[arg(long, requires = "plant")]
+    control: bool,
 }
 
 fn fault(name: &str) -> Result<Fault, String> {
@@ -55,8 +66,8 @@ fn fault(name: &str) -> Result<Fault, String> {
     Fault::of_name(name).ok_or_else(|| format!("not a fault; there are {}", known()))
 }
 
-fn plant(name: &str) -> Result<Plant, String> {
-    let known = || Plant::ALL.map(Plant::name).join(", ");
+fn planted(name: &str) -> Result<Plant, String> {
+    let known = || Plant::available().map(|row| row.name).collect::<Vec<_>>().join(", ");
     Plant::of_name(name).ok_or_else(|| format!("not a planted defect; there are {}", known()))
 }
 
@@ -65,6 +76,7 @@ fn main() -> ExitCode {
     let options = Options {
         trace: arguments.trace,
         plant: arguments.plant,
+        control: arguments.control,
         nodes_max: arguments.nodes,
         steps_max: arguments.steps,
         paths_max: arguments.paths,
@@ -72,6 +84,7 @@ fn main() -> ExitCode {
     };
     let passed = match arguments.seed {
         Some(seed) => one(seed, options),
+        None if arguments.plants => plants(&arguments),
         None => many(&arguments, options),
     };
     match passed {
@@ -96,8 +109,21 @@ fn one(seed: u64, options: Options) -> Result<bool, String> {
     Ok(outcome.violation.is_none())
 }
 
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn plants(arguments: &Arguments) -> Result<bool, String> {
+    let sightings = plant::look_for_all(threads());
+    print!("{}", report::of_plants(&sightings));
+    if let Some(file) = &arguments.json {
+        write(file, &report::figures_of_plants(&sightings))?;
+    }
+    Ok(sightings.iter().all(|sighting| sighting.seen.is_some()))
+}
+
 fn many(arguments: &Arguments, options: Options) -> Result<bool, String> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = threads();
     let started = Instant::now();
     let progress = Mutex::new(Duration::ZERO);
     let seeds = arguments.from..arguments.from.saturating_add(arguments.seeds);
@@ -112,15 +138,32 @@ fn many(arguments: &Arguments, options: Options) -> Result<bool, String> {
             eprintln!("{ended} of {} worlds in {} s", arguments.seeds, last.as_secs());
         }
     });
+    if options.plant.is_none() {
+        keep_minimised(&totals, options)?;
+    }
     print!("{}", report::of_totals(&totals));
     println!("took {:.0} s on {threads} threads", started.elapsed().as_secs_f64());
     if let Some(file) = &arguments.json {
-        write_figures(file, arguments, &totals)?;
+        write(file, &report::figures(arguments.from, &totals))?;
     }
     Ok(totals.passed())
 }
 
-fn write_figures(file: &PathBuf, arguments: &Arguments, totals: &Totals) -> Result<(), String> {
-    let figures = report::figures(arguments.from, totals);
+/// Makes failed worlds small, says how to replay them, and adds them to `seeds.txt`.
+fn keep_minimised(totals: &Totals, options: Options) -> Result<(), String> {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| "crates/sim".into());
+    let file = Path::new(&package).join("seeds.txt");
+    for failure in totals.failures.iter().take(MINIMISED_MAX) {
+        let Some(found) = minimise::minimise(failure.seed, options) else { continue };
+        println!("smaller: {} --trace (found in {} runs)", found.options.replay(failure.seed), found.runs);
+        let line = seeds::line(failure.seed, &found);
+        let appended =
+            OpenOptions::new().append(true).open(&file).and_then(|mut open| open.write_all(line.as_bytes()));
+        appended.map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    }
+    Ok(())
+}
+
+fn write(file: &Path, figures: &str) -> Result<(), String> {
     std::fs::write(file, figures).map_err(|error| format!("cannot write {}: {error}", file.display()))
 }

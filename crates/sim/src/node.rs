@@ -131,8 +131,16 @@ impl Commit for Recorder<'_> {
         self.removed.extend(gone.map(|(path, _)| path.clone()));
         self.committed = true;
         self.collected = !batch.floor.is_empty();
-        if self.plant == Some(Plant::KeepLogRows) {
-            batch.log.retain(|_, path| path.is_some());
+        match self.plant {
+            Some(Plant::KeepLogRows) => batch.log.retain(|_, path| path.is_some()),
+            Some(Plant::KeepFeedRows) => batch.feed.retain(|_, path| path.is_some()),
+            Some(Plant::KeepTombstoneRows) => batch.tombstones.retain(|_, there| *there),
+            Some(Plant::LoseHistoryRows) => batch.history.retain(|_, row| row.is_none()),
+            Some(Plant::LoseDigestRows) => batch.digest.clear(),
+            Some(Plant::LoseFloor) => batch.floor.clear(),
+            Some(Plant::LoseFrontierRow) if batch.frontier.len() > 1 => drop(batch.frontier.pop_last()),
+            Some(Plant::LoseCounters) => batch.counters = None,
+            _ => {}
         }
         if self.pretend {
             return Ok(());

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::json;
 
 use crate::campaign::{Failure, Totals};
+use crate::plant::{PLANT_SEEDS, Sighting};
 use crate::scenario::{Options, Outcome};
 
 /// One line for a world that failed, with the command that replays it.
@@ -75,6 +76,31 @@ pub fn figures(from: u64, totals: &Totals) -> String {
         "faults": totals.faults,
         "marks": totals.marks,
     });
+    format!("{figures:#}\n")
+}
+
+/// Where each planted defect was seen.
+pub fn of_plants(sightings: &[Sighting]) -> String {
+    let mut text = format!("{:<26} {:>5}  {:<16} what is wrong\n", "defect", "seed", "promise broken");
+    for Sighting { row, seen } in sightings {
+        let (seed, promise) = match seen {
+            Some((seed, promise)) => (seed.to_string(), format!("{promise:?}")),
+            None => ("-".into(), "NOT SEEN".into()),
+        };
+        writeln!(text, "{:<26} {seed:>5}  {promise:<16} {}", row.name, row.says).ok();
+    }
+    let seen = sightings.iter().filter(|sighting| sighting.seen.is_some()).count();
+    writeln!(text, "{seen} of {} defects seen within {PLANT_SEEDS} seeds", sightings.len()).ok();
+    text
+}
+
+/// The same as JSON.
+pub fn figures_of_plants(sightings: &[Sighting]) -> String {
+    let rows = sightings.iter().map(|Sighting { row, seen }| {
+        let promise = seen.map(|(_, promise)| format!("{promise:?}"));
+        json!({ "name": row.name, "wrong": row.says, "seed": seen.map(|(seed, _)| seed), "promise": promise })
+    });
+    let figures = json!({ "seeds_max": PLANT_SEEDS, "plants": rows.collect::<Vec<_>>() });
     format!("{figures:#}\n")
 }
 

@@ -15,7 +15,7 @@ use rejoin_store::SyncPolicy;
 pub use faults::{Fault, FaultSet};
 
 use crate::clock::Clock;
-use crate::plant::Plant;
+use crate::plant::{Plant, Planted};
 use crate::rng::Rng;
 use crate::violation::Violation;
 use crate::world::{Settings, World};
@@ -37,6 +37,8 @@ pub struct Options {
     pub trace: bool,
     /// A defect to plant.
     pub plant: Option<Plant>,
+    /// Plan the world for that defect, and do not plant it.
+    pub control: bool,
     /// Nodes at the start, at most.
     pub nodes_max: Option<usize>,
     /// Steps of the schedule, at most. Each step is a write or a burst of them, and a try of every fault.
@@ -67,6 +69,9 @@ impl Options {
         let without: Vec<&str> = self.without.iter().map(Fault::name).collect();
         add("without", (!without.is_empty()).then(|| without.join(",")));
         add("plant", self.plant.map(|plant| plant.name().to_string()));
+        if self.control {
+            text.push_str(" --control");
+        }
         text
     }
 }
@@ -102,12 +107,16 @@ pub struct Outcome {
 pub fn run(seed: u64, options: Options) -> Outcome {
     let mut rng = Rng::of_seed(seed ^ 0x5eed_0000_0000_0000);
     let mut settings = settings(&mut rng, options);
-    let calm = options.plant.map_or_else(|| rng.chance(50), Plant::needs_calm);
+    let calm = match options.plant {
+        Some(plant) => plant.row().calm,
+        None => rng.chance(50),
+    };
     if calm {
         settings.config = calm_config(settings.config);
     }
     let mut world = World::new(seed, settings);
     let mut steps = 0;
+    let _planted = options.plant.filter(|_| !options.control).map(Planted::new);
     let violation = play(&mut world, seed, &mut rng, options, calm, &mut steps).err();
     Outcome {
         violation,
@@ -144,7 +153,7 @@ fn settings(rng: &mut Rng, options: Options) -> Settings {
         delay_ms: (1, slowest),
         commits_per_scan: 100,
         group_max: *rng.pick(&[1, 3, 12]),
-        plant: options.plant,
+        plant: options.plant.filter(|_| !options.control),
         trace: options.trace,
     }
 }
@@ -202,7 +211,7 @@ fn play(
     }
 
     let mut rng = Rng::of_seed(seed ^ 0x3031_0000_0000_0000);
-    let forced = options.plant.map(|plant| plant.needs()).unwrap_or_default();
+    let forced = options.plant.map(|plant| plant.row().needs).unwrap_or_default();
     let mut faults = Faults::new(seed, options.without, forced, calm);
     let mut workload = Workload::new(&mut rng, options.paths_max);
     let steps = if count > 8 { rng.between(40, 80) } else { rng.between(60, 220) };
@@ -219,7 +228,15 @@ fn play(
         let burst = if rng.chance(100) { rng.between(2, 12) } else { 1 };
         for _ in 0..burst {
             if let Some(write) = workload.write(world, &mut rng, node) {
+                let path = write.path.clone();
                 world.submit(node, write);
+                if rng.chance(100) {
+                    // Another client writes to the same path at the same moment.
+                    let other = rng.index(world.nodes.len());
+                    if let Some(write) = workload.write_to(path, world, &mut rng, other) {
+                        world.submit(other, write);
+                    }
+                }
             }
         }
         if rng.chance(10) {

@@ -1,4 +1,4 @@
-//! Random worlds: seeds, replays, coverage, and defects that must be seen. `cargo xtask sim` runs more of them, replays one,
+//! Random worlds: seeds, replays, coverage. `cargo xtask sim` runs more of them, replays one,
 //! and prints what happens in it.
 
 #![allow(
@@ -9,9 +9,10 @@
 )]
 
 use rejoin_sim::campaign::{self, MARKS_WORLDS};
-use rejoin_sim::report;
+use rejoin_sim::minimise::minimise;
+use rejoin_sim::plant::Plant;
 use rejoin_sim::scenario::{Options, run};
-use rejoin_sim::{Plant, Promise};
+use rejoin_sim::{report, seeds};
 
 #[test]
 fn random_worlds_keep_every_promise() {
@@ -37,38 +38,28 @@ fn the_same_seed_is_the_same_world() {
     }
 }
 
-/// Runs seeds with a planted defect until it is seen; says how.
-fn caught(plant: Plant, seeds: u64) -> (u64, Promise) {
-    for seed in 0..seeds {
-        if let Some(violation) = run(seed, Options { plant: Some(plant), ..Options::default() }).violation {
-            println!("{plant:?}: seed {seed}: {:?}", violation.promise);
-            return (seed, violation.promise);
-        }
+#[test]
+fn worlds_that_once_failed_keep_every_promise() {
+    let seeds = seeds::parse(include_str!("../seeds.txt")).unwrap();
+    assert!(!seeds.is_empty(), "the file has lines");
+    for seeds::Seed { seed, options, showed } in seeds {
+        let outcome = campaign::run_one(seed, options);
+        let broken = outcome.violation;
+        assert!(broken.is_none(), "{broken:?}; it showed: {showed}; {} --trace", options.replay(seed));
     }
-    panic!("{plant:?} was not seen in {seeds} worlds");
 }
 
-macro_rules! planted {
-    ($($name:ident: $plant:ident => $($promise:ident)|+;)*) => {$(
-        #[test]
-        fn $name() {
-            let (seed, promise) = caught(Plant::$plant, 300);
-            assert!(
-                matches!(promise, $(Promise::$promise)|+),
-                "{:?} shows as {promise:?} (seed {seed})", Plant::$plant
-            );
-        }
-    )*};
-}
-
-planted! {
-    an_epoch_used_again_after_a_restore_is_seen: ReuseEpoch => NothingLost | NoZombie | Converges | Strategy | RowsAgree | Protocol;
-    effects_released_before_their_commit_are_seen: ReleaseBeforeCommit => Durable | Receipts;
-    a_missing_fence_is_seen: NoFence => NoZombie;
-    log_rows_that_stay_are_seen: KeepLogRows => RowsAgree;
-    a_void_claim_ahead_of_its_documents_is_seen: ClaimEarly => NothingLost | NoZombie;
-    a_forgotten_past_is_seen: ForgetPast => NoZombie;
-    a_commit_that_does_not_sync_is_seen: NoSync => Durable;
-    a_frontier_newer_than_its_states_is_seen: NewerFrontier => NothingLost;
-    a_lost_document_of_a_catch_up_is_seen: LoseEntry => NothingLost | NoZombie;
+#[test]
+fn a_failing_world_is_made_smaller_and_its_line_replays_it() {
+    let plant = Plant::of_name("lose-entry").unwrap();
+    let whole = Options { plant: Some(plant), ..Options::default() };
+    let seed = (0..100).find(|seed| run(*seed, whole).violation.is_some()).unwrap();
+    let small = minimise(seed, whole).unwrap();
+    assert!(small.options.steps_max.is_some() || small.options.nodes_max.is_some());
+    let line = seeds::line(seed, &small);
+    let replayed = seeds::parse(&line).unwrap().remove(0);
+    assert_eq!((replayed.seed, replayed.options), (seed, small.options));
+    let outcome = run(replayed.seed, replayed.options);
+    assert_eq!(outcome.violation, Some(small.violation));
+    assert!(outcome.writes < run(seed, whole).writes, "it is smaller");
 }

@@ -7,5 +7,9 @@ use crate::body::Version;
 
 /// The version with the greatest (stamp, dot).
 pub fn winner<'a>(versions: impl IntoIterator<Item = &'a Version>) -> Option<&'a Version> {
-    versions.into_iter().max_by_key(|version| version.rank())
+    let versions = versions.into_iter();
+    if rejoin_causal::plant::is("tie-by-arrival") {
+        return versions.reduce(|first, next| if next.hlc > first.hlc { next } else { first });
+    }
+    versions.max_by_key(|version| version.rank())
 }

@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use rejoin_causal::{Dot, Hlc};
+use rejoin_causal::{Dot, Hlc, plant};
 
 use super::{Visible, last_write_wins};
 use crate::body::{Body, Document, Field, Fields, Version};
@@ -83,8 +83,8 @@ pub fn put<'a>(
     for (name, value) in members {
         let same = old.get(&name).filter(|field| field.value.as_ref() == Some(&value));
         fields.push(match same {
-            Some(field) => field.clone(),
-            None => Field { name: name.into(), hlc, dot, value: Some(value) },
+            Some(field) if !plant::is("restamp-fields") => field.clone(),
+            _ => Field { name: name.into(), hlc, dot, value: Some(value) },
         });
     }
     for mut field in old.0 {

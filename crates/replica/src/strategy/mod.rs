@@ -53,7 +53,7 @@ impl Strategy {
 
     /// What a reader of `document` sees; `None` for a document without versions.
     pub fn visible(&self, path: &Path, document: &Document) -> Option<Visible> {
-        let newest = document.versions().iter().max_by_key(|version| version.rank())?;
+        let newest = last_write_wins::winner(document.versions())?;
         // One version, and nothing to decide: nearly every read.
         if document.versions().len() == 1 {
             return Some(Visible::of(newest, document));

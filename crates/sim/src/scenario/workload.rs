@@ -79,6 +79,17 @@ impl Workload {
     /// The next write of a client of `node`; none while the node is down.
     pub(super) fn write(&mut self, world: &World, rng: &mut Rng, node: usize) -> Option<Write> {
         let path = rng.pick(&self.paths).clone();
+        self.write_to(path, world, rng, node)
+    }
+
+    /// A write of a client of `node` to that path; none while the node is down.
+    pub(super) fn write_to(
+        &mut self,
+        path: Path,
+        world: &World,
+        rng: &mut Rng,
+        node: usize,
+    ) -> Option<Write> {
         let document = world.snapshot(node)?.record(&path).ok()?.map(|record| record.document);
         let live: Vec<Dot> =
             document.iter().flat_map(|document| document.versions()).map(|version| version.dot).collect();

@@ -22,6 +22,7 @@ use crate::violation::{Promise, Violation, ensure};
 #[derive(Default)]
 pub(super) struct Asked {
     writes: bool,
+    ticks: bool,
     messages: bool,
     exchanged: bool,
     caught_up: bool,
@@ -34,6 +35,7 @@ impl Asked {
         for input in group {
             match input {
                 Input::Write(..) | Input::Renewed { .. } => asked.writes = true,
+                Input::Tick => asked.ticks = true,
                 Input::Message(link, message) => {
                     asked.messages = true;
                     match message {
@@ -50,6 +52,18 @@ impl Asked {
             }
         }
         asked
+    }
+
+    /// Dots that came over one link only, unless quarantine or a digest session may have brought them as well.
+    fn heard_once(&self) -> impl Iterator<Item = (LinkId, Dot)> {
+        let mut links: BTreeMap<Dot, BTreeSet<LinkId>> = BTreeMap::new();
+        for (link, dot) in self.heard.iter().filter(|_| !self.ticks && !self.exchanged) {
+            links.entry(*dot).or_default().insert(*link);
+        }
+        links
+            .into_iter()
+            .filter(|(_, links)| links.len() == 1)
+            .filter_map(|(dot, links)| Some((*links.first()?, dot)))
     }
 }
 
@@ -188,6 +202,13 @@ impl World {
         if committed.failed.is_some() {
             self.kill(node);
             return Ok(());
+        }
+        if let Some(process) = self.process(node, life) {
+            // What one link alone has brought must not go back to it, not even in this group.
+            let frontier = process.replica.frontier();
+            for (link, dot) in asked.heard_once().filter(|(_, dot)| frontier.contains(*dot)) {
+                process.heard.entry(link).or_default().insert(dot);
+            }
         }
         let released = committed.released;
         self.pushed_now.clear();

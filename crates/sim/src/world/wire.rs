@@ -311,6 +311,12 @@ fn tampered(plant: Plant, message: Message) -> Option<Bytes> {
             entries.pop();
             Message::Chunk(entries)
         }
+        (Plant::PushWithoutSuperseded, Message::Push(mut entries)) => {
+            for entry in &mut entries {
+                entry.superseded.clear();
+            }
+            Message::Push(entries)
+        }
         _ => return None,
     };
     Some(Bytes::from(codec::encode(&tampered)))
