@@ -1,0 +1,31 @@
+//! Conflict resolvers in JavaScript.
+//!
+//! A resolver is a file with one function, `(path, localData, remoteData) => result`, that the administrator of a node
+//! installs. It is run in an embedded engine (QuickJS-ng) and must be a pure function: the engine has no clock, no
+//! randomness, no input or output, no functions of `Math` whose last digit depends on the platform, and every call gets
+//! a fresh engine, so that nothing is remembered from one call to the next. Steps, memory and time are bounded.
+//!
+//! Read in this order:
+//!
+//! 1. [`Script`]: a file that is a resolver, and the name of its code, which goes into the policy hash.
+//! 2. [`JavaScript`]: the script as a [`rejoin::Resolver`]. It remembers results, so that a read of a conflicted path
+//!    starts no engine once it has been read.
+//! 3. `engine`: one call in a fresh engine. `worker`: the threads that engines run on. `exchange`: what goes in and out.
+//! 4. [`trial`]: whether a resolver is one on which nodes can agree.
+//!
+//! A fault (an exception, a bound, a result that is none) is an error of the call. The node then shows the
+//! last-write-wins view, flagged. Every bound: [`limits`].
+
+mod cache;
+mod engine;
+mod exchange;
+mod fault;
+mod javascript;
+pub mod limits;
+mod script;
+pub mod trial;
+mod worker;
+
+pub use fault::Fault;
+pub use javascript::JavaScript;
+pub use script::{Script, ScriptError};
