@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    completions, config, conflicts, del, demo, explain, get, history, peers, put, resolve, scan, serve,
-    status, sync, version, watch,
+    completions, config, conflicts, del, demo, explain, get, history, peers, put, resolve, resolver, scan,
+    serve, status, sync, version, watch,
 };
 use crate::exit;
 
@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Sync(sync::Sync),
     /// Watch three nodes sync, part, disagree and come together again, in this process
     Demo(demo::Demo),
+    /// Try a conflict resolver in JavaScript on sample conflicts
+    Resolver(resolver::Resolver),
     /// Show or check the configuration of `serve`
     Config(config::Config),
     /// Print a completion script for a shell

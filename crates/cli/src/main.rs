@@ -14,6 +14,7 @@ mod exit;
 mod failure;
 mod log;
 mod output;
+mod policy;
 mod time;
 
 use std::process::ExitCode;

@@ -57,7 +57,7 @@ fn value(source: &str, local: &str, remote: &str) -> Result<String, String> {
 #[track_caller]
 fn fails(source: &str, words: &str) {
     let outcome = value(source, "{\"a\":1}", "{\"a\":2}");
-    let reason = outcome.expect_err(source);
+    let Err(reason) = outcome else { panic!("{source}: {outcome:?}") };
     assert!(reason.contains(words), "{source}: {reason}");
 }
 

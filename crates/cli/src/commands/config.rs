@@ -33,7 +33,7 @@ impl Config {
                 }
             }
             Action::Check(options) => {
-                serve::check(&options.settings(global)?)?;
+                drop(serve::check(&options.settings(global)?)?);
                 match global.json {
                     true => output::json(&serde_json::json!({ "ok": true })),
                     false => {

@@ -11,6 +11,7 @@ pub(crate) mod history;
 pub(crate) mod peers;
 pub(crate) mod put;
 pub(crate) mod resolve;
+pub(crate) mod resolver;
 pub(crate) mod scan;
 pub(crate) mod serve;
 pub(crate) mod status;
@@ -45,6 +46,7 @@ pub(crate) fn run(arguments: Arguments) -> Ended {
         Command::Status(status) => on_one_core(status.run(&global)),
         Command::Peers(peers) => on_one_core(peers.run(&global)),
         Command::Sync(sync) => on_one_core(sync.run(&global)),
+        Command::Resolver(resolver) => resolver.run(&global),
         Command::Config(config) => config.run(&global),
         Command::Completions(completions) => completions.run(),
         Command::Version(version) => version.run(&global),

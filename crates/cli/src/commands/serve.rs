@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use rejoin::Node;
+use rejoin::{Node, Strategy};
 use rejoin_http::{OpenBindError, ServeOptions};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -16,6 +16,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, sentence, words};
 use crate::log::{self, Level};
 use crate::output::{self, Style};
+use crate::policy;
 
 use super::version::VERSION;
 
@@ -95,14 +96,14 @@ impl Serve {
     pub(crate) async fn run(self, global: &Global) -> Ended {
         let settings = self.options.settings(global)?;
         let level = Level::choose(self.log_level)?;
-        check(&settings)?;
+        let policy = check(&settings)?;
         log::start(level, global.json);
         raise_open_files();
         // Signals count from here on: a data directory that is half open is closed again.
         let mut signals = Signals::listen()?;
         let listener = bind(&settings).await?;
         let address = listener.local_addr()?;
-        let node = open(&settings).await?;
+        let node = open(&settings, policy).await?;
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = rejoin_http::serve(node.clone(), listener, serve_options(&settings), async {
             // A sender that is gone means stop as well.
@@ -130,8 +131,8 @@ impl Serve {
     }
 }
 
-/// Refuses what cannot be served safely, without touching anything.
-pub(crate) fn check(settings: &Settings) -> Ended {
+/// Refuses what cannot be served safely, without touching anything; gives the strategies by prefix.
+pub(crate) fn check(settings: &Settings) -> Result<Vec<(String, Strategy)>, Failure> {
     use std::net::ToSocketAddrs;
     let listen = &settings.listen.value;
     let addresses: Vec<SocketAddr> = listen
@@ -148,7 +149,7 @@ pub(crate) fn check(settings: &Settings) -> Ended {
     for address in addresses {
         rejoin_http::refuse_open_bind(address, settings.auth_token.value.as_deref()).map_err(open_bind)?;
     }
-    Ok(())
+    policy::load(settings)
 }
 
 async fn bind(settings: &Settings) -> Result<TcpListener, Failure> {
@@ -166,7 +167,7 @@ async fn bind(settings: &Settings) -> Result<TcpListener, Failure> {
     })
 }
 
-async fn open(settings: &Settings) -> Result<Node, Failure> {
+async fn open(settings: &Settings, policy: Vec<(String, Strategy)>) -> Result<Node, Failure> {
     let mut builder = Node::builder()
         .data_dir(&settings.data_dir.value)
         .peers(settings.peers.value.iter())
@@ -186,8 +187,8 @@ async fn open(settings: &Settings) -> Result<Node, Failure> {
     if let Some(secret) = &settings.cluster_secret.value {
         builder = builder.cluster_secret(secret);
     }
-    for (prefix, strategy) in &settings.path_strategies.value {
-        builder = builder.strategy(prefix.as_str(), strategy.clone());
+    for (prefix, strategy) in policy {
+        builder = builder.strategy(prefix, strategy);
     }
     builder.open().await.map_err(|error| opening(settings, error))
 }

@@ -20,13 +20,14 @@ pub(crate) enum Key {
     MaxMessageAge,
     DefaultStrategy,
     PathStrategies,
+    Resolvers,
     ValueBytes,
     ValueDepth,
 }
 
 impl Key {
     /// Every option, in the order of a configuration file.
-    pub(crate) const ALL: [Key; 19] = [
+    pub(crate) const ALL: [Key; 20] = [
         Key::Listen,
         Key::DataDir,
         Key::Name,
@@ -44,6 +45,7 @@ impl Key {
         Key::MaxMessageAge,
         Key::DefaultStrategy,
         Key::PathStrategies,
+        Key::Resolvers,
         Key::ValueBytes,
         Key::ValueDepth,
     ];
@@ -68,6 +70,7 @@ impl Key {
             Key::MaxMessageAge => "sync.max_message_age",
             Key::DefaultStrategy => "conflict.default_strategy",
             Key::PathStrategies => "conflict.path_strategies",
+            Key::Resolvers => "conflict.resolvers",
             Key::ValueBytes => "limits.value_bytes",
             Key::ValueDepth => "limits.value_depth",
         }
@@ -95,6 +98,9 @@ impl Key {
             Key::DefaultStrategy => "one of \"last-write-wins\", \"first-write-wins\" and \"merge-fields\"",
             Key::PathStrategies => {
                 "a table of path prefixes and strategies, such as users = \"merge-fields\""
+            }
+            Key::Resolvers => {
+                "a table of path prefixes and JavaScript files, such as inventory = \"inventory.js\""
             }
             Key::ValueBytes => "a size such as 1048576 or \"1MiB\", at most 16 MiB",
             Key::ValueDepth => "a whole number from 1 to 126",

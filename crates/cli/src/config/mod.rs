@@ -26,7 +26,7 @@ use crate::failure::Failure;
 pub(crate) use environment::Environment;
 pub(crate) use key::Key;
 pub(crate) use print::{print, print_json};
-pub(crate) use value::Raw;
+pub(crate) use value::{Raw, Rule};
 
 /// Where a setting came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +95,9 @@ pub(crate) struct Settings {
     /// Accepted because the first server had it; nothing here needs it.
     pub(crate) max_message_age: Setting<Option<Duration>>,
     pub(crate) default_strategy: Setting<Strategy>,
-    pub(crate) path_strategies: Setting<BTreeMap<Path, Strategy>>,
+    pub(crate) path_strategies: Setting<BTreeMap<Path, Rule>>,
+    /// The files of custom strategies, by prefix; each relative to the place it was given in.
+    pub(crate) resolvers: Setting<BTreeMap<Path, PathBuf>>,
     pub(crate) value_bytes: Setting<usize>,
     pub(crate) value_depth: Setting<usize>,
 }
@@ -120,6 +122,7 @@ impl Default for Settings {
             max_message_age: Setting::default_of(None),
             default_strategy: Setting::default_of(Strategy::LastWriteWins),
             path_strategies: Setting::default_of(BTreeMap::new()),
+            resolvers: Setting::default_of(BTreeMap::new()),
             value_bytes: Setting::default_of(1 << 20),
             value_depth: Setting::default_of(64),
         }
@@ -149,6 +152,7 @@ impl Settings {
         for given in sources.into_iter().flatten() {
             settings.set(given)?;
         }
+        settings.check_custom()?;
         Ok(settings)
     }
 
@@ -178,8 +182,37 @@ impl Settings {
             Key::MaxMessageAge => set!(max_message_age, value::duration(&raw).map(Some)),
             Key::DefaultStrategy => set!(default_strategy, value::strategy(&raw)),
             Key::PathStrategies => set!(path_strategies, value::path_strategies(&raw)),
+            Key::Resolvers => {
+                let mut files = value::resolvers(&raw).map_err(wrong)?;
+                if let Origin::File { path, .. } = &origin {
+                    let folder = path.parent().unwrap_or(std::path::Path::new(""));
+                    files.values_mut().for_each(|file| *file = folder.join(&*file));
+                }
+                self.resolvers = Setting { value: files, origin };
+            }
             Key::ValueBytes => set!(value_bytes, value::bytes(&raw)),
             Key::ValueDepth => set!(value_depth, value::depth(&raw)),
+        }
+        Ok(())
+    }
+
+    /// A custom strategy and its file go together.
+    fn check_custom(&self) -> Result<(), ConfigError> {
+        let (rules, files) = (&self.path_strategies, &self.resolvers);
+        for (prefix, rule) in &rules.value {
+            let allowed = match (rule, files.value.get(prefix)) {
+                (Rule::Custom, None) => format!("beside a file for {prefix} under conflict.resolvers"),
+                (Rule::BuiltIn(_), Some(_)) => {
+                    format!("\"custom\", or left out: conflict.resolvers ({}) names a file", files.origin)
+                }
+                _ => continue,
+            };
+            return Err(ConfigError::Wrong {
+                name: format!("{}.{prefix}", Key::PathStrategies.name()),
+                shown: format!("{:?}", rule.name()),
+                origin: rules.origin.clone(),
+                allowed,
+            });
         }
         Ok(())
     }

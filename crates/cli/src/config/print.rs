@@ -1,5 +1,9 @@
 //! Settings for people: as a configuration file that says where each value comes from, or as JSON.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use rejoin::Path;
 use serde_json::{Map, Value, json};
 
 use super::{Key, Settings};
@@ -17,12 +21,13 @@ pub(crate) fn print(settings: &Settings) -> String {
     let mut table = "";
     for key in Key::ALL {
         // Prefixes are a table of their own, which must come after the options beside it.
-        if key == Key::PathStrategies {
+        if matches!(key, Key::PathStrategies | Key::Resolvers) {
             continue;
         }
         if key.table() != table {
             if key.table() == "limits" {
                 text.push_str(&path_strategies(settings));
+                text.push_str(&resolvers(settings));
             }
             table = key.table();
             text.push_str(&format!("\n[{table}]\n"));
@@ -85,6 +90,12 @@ impl Settings {
                 let rules = rules.map(|(prefix, strategy)| (prefix.to_string(), json!(strategy.name())));
                 (Value::Object(rules.collect::<Map<_, _>>()), self.path_strategies.origin.to_string())
             }
+            Key::Resolvers => shown!(resolvers, |files: &BTreeMap<Path, PathBuf>| {
+                let shown = files
+                    .iter()
+                    .map(|(prefix, file)| (prefix.to_string(), json!(file.display().to_string())));
+                Value::Object(shown.collect::<Map<_, _>>())
+            }),
             Key::ValueBytes => shown!(value_bytes, usize::clone),
             Key::ValueDepth => shown!(value_depth, usize::clone),
         }
@@ -100,6 +111,19 @@ fn path_strategies(settings: &Settings) -> String {
     }
     if settings.path_strategies.value.is_empty() {
         text.push_str(&commented("# no prefix has a strategy of its own", &origin));
+    }
+    text
+}
+
+fn resolvers(settings: &Settings) -> String {
+    let origin = settings.resolvers.origin.to_string();
+    let mut text = String::from("\n[conflict.resolvers]\n");
+    for (prefix, file) in &settings.resolvers.value {
+        let option = format!("{} = {}", json!(prefix.as_str()), json!(file.display().to_string()));
+        text.push_str(&commented(&option, &origin));
+    }
+    if settings.resolvers.value.is_empty() {
+        text.push_str(&commented("# no prefix has a resolver", &origin));
     }
     text
 }

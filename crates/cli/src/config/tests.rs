@@ -198,7 +198,12 @@ fn every_wrong_file_says_where_and_what_is_allowed() {
         ("[sync]\nmax_versions = 99999999999999999999", "integer of more than 64 bits"),
         ("[sync]\ntombstone_retention = \"1 fortnight\"", "`sync.tombstone_retention` cannot be"),
         ("[conflict]\ndefault_strategy = \"newest\"", "one of \"last-write-wins\", \"first-write-wins\""),
-        ("[conflict]\ndefault_strategy = \"custom\"", "only a program that embeds the node can give"),
+        ("[conflict]\ndefault_strategy = \"custom\"", "a function, for a prefix under conflict.resolvers"),
+        ("[conflict.path_strategies]\na = \"custom\"", "beside a file for a under conflict.resolvers"),
+        (
+            "[conflict.resolvers]\ninventory = 7",
+            "`conflict.resolvers.inventory` cannot be 7 (rejoin.toml:2).|It must be the path of a file",
+        ),
         ("[conflict]\npath_strategies = \"users\"", "such as users=merge-fields,settings=first-write-wins"),
         (
             "[conflict.path_strategies]\nusers = \"mergefields\"",

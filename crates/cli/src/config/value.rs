@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rejoin::{Durability, Path, Strategy};
@@ -183,45 +184,82 @@ pub(crate) fn strategy(raw: &Raw) -> Result<Strategy, Wrong> {
     let name = text(raw)?;
     Strategy::of_name(&name).ok_or_else(|| match name.as_str() {
         "custom" => Wrong::allowed(format!(
-            "{}: a custom strategy is a function, which only a program that embeds the node can give",
+            "{}: a custom strategy is a function, for a prefix under conflict.resolvers",
             Key::DefaultStrategy.allowed()
         )),
         _ => WRONG,
     })
 }
 
+/// The strategy of a prefix.
+#[derive(Clone, Debug)]
+pub(crate) enum Rule {
+    /// One that needs no function.
+    BuiltIn(Strategy),
+    /// The function that `conflict.resolvers` names for the same prefix.
+    Custom,
+}
+
+impl Rule {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Rule::BuiltIn(strategy) => strategy.name(),
+            Rule::Custom => "custom",
+        }
+    }
+}
+
 /// Strategies by path prefix; in text as `users=merge-fields,settings=first-write-wins`.
-pub(crate) fn path_strategies(raw: &Raw) -> Result<BTreeMap<Path, Strategy>, Wrong> {
-    let rules: Vec<(String, Raw, Option<usize>)> = match raw {
-        Raw::Table(entries) => {
-            entries.iter().map(|(prefix, name, line)| (prefix.clone(), name.clone(), Some(*line))).collect()
-        }
-        Raw::Text(text) => {
-            let pairs = text.split(',').filter(|pair| !pair.trim().is_empty());
-            let pairs = pairs.map(|pair| pair.split_once('=').ok_or_else(|| Wrong::allowed(RULES_IN_TEXT)));
-            let rule = |(prefix, name): (&str, &str)| {
-                (prefix.trim().to_owned(), Raw::Text(name.trim().to_owned()), None)
-            };
-            pairs.map(|pair| pair.map(rule)).collect::<Result<_, _>>()?
-        }
-        _ => return Err(WRONG),
-    };
-    rules.into_iter().map(|(prefix, name, line)| rule(&prefix, &name, line)).collect()
+pub(crate) fn path_strategies(raw: &Raw) -> Result<BTreeMap<Path, Rule>, Wrong> {
+    by_prefix(raw, RULES_IN_TEXT, |entry, raw| match raw {
+        Raw::Text(name) if name == "custom" => Ok(Rule::Custom),
+        raw => strategy(raw).map(Rule::BuiltIn).map_err(|wrong| Wrong {
+            allowed: Some(wrong.allowed.unwrap_or_else(|| Key::DefaultStrategy.allowed().to_owned())),
+            entry: Some(entry.clone()),
+        }),
+    })
+}
+
+/// Files by path prefix; in text as `inventory=inventory.js`.
+pub(crate) fn resolvers(raw: &Raw) -> Result<BTreeMap<Path, PathBuf>, Wrong> {
+    by_prefix(raw, RESOLVERS_IN_TEXT, |entry, raw| {
+        let wrong = |_| Wrong { allowed: Some("the path of a file".to_owned()), entry: Some(entry.clone()) };
+        text(raw).map(PathBuf::from).map_err(wrong)
+    })
 }
 
 const RULES_IN_TEXT: &str = "prefixes and strategies, such as users=merge-fields,settings=first-write-wins";
+const RESOLVERS_IN_TEXT: &str = "prefixes and files, such as inventory=inventory.js";
 
-fn rule(prefix: &str, name: &Raw, line: Option<usize>) -> Result<(Path, Strategy), Wrong> {
-    let entry = Entry { name: prefix.to_owned(), shown: name.to_string(), line };
-    let path = Path::parse(prefix.strip_suffix('/').unwrap_or(prefix)).map_err(|error| Wrong {
-        allowed: Some(format!("for a path prefix such as users, and {prefix:?} is none: {error}")),
-        entry: Some(entry.clone()),
-    })?;
-    let strategy = strategy(name).map_err(|wrong| Wrong {
-        allowed: Some(wrong.allowed.unwrap_or_else(|| Key::DefaultStrategy.allowed().to_owned())),
-        entry: Some(entry),
-    })?;
-    Ok((path, strategy))
+/// A table of path prefixes, or the same as text with `=` and commas.
+fn by_prefix<T>(
+    raw: &Raw,
+    in_text: &str,
+    value: impl Fn(&Entry, &Raw) -> Result<T, Wrong>,
+) -> Result<BTreeMap<Path, T>, Wrong> {
+    let pairs: Vec<(String, Raw, Option<usize>)> = match raw {
+        Raw::Table(entries) => {
+            entries.iter().map(|(prefix, value, line)| (prefix.clone(), value.clone(), Some(*line))).collect()
+        }
+        Raw::Text(text) => {
+            let pairs = text.split(',').filter(|pair| !pair.trim().is_empty());
+            let pairs = pairs.map(|pair| pair.split_once('=').ok_or_else(|| Wrong::allowed(in_text)));
+            let pair = |(prefix, value): (&str, &str)| {
+                (prefix.trim().to_owned(), Raw::Text(value.trim().to_owned()), None)
+            };
+            pairs.map(|split| split.map(pair)).collect::<Result<_, _>>()?
+        }
+        _ => return Err(WRONG),
+    };
+    let rule = |(prefix, raw, line): (String, Raw, Option<usize>)| {
+        let entry = Entry { name: prefix.clone(), shown: raw.to_string(), line };
+        let path = Path::parse(prefix.strip_suffix('/').unwrap_or(&prefix)).map_err(|error| Wrong {
+            allowed: Some(format!("for a path prefix such as users, and {prefix:?} is none: {error}")),
+            entry: Some(entry.clone()),
+        })?;
+        Ok((path, value(&entry, &raw)?))
+    };
+    pairs.into_iter().map(rule).collect()
 }
 
 /// Several texts: a list, or text with commas.

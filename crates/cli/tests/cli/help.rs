@@ -2,7 +2,7 @@
 
 use crate::harness::{rejoin, run, snapshot};
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "serve",
     "get",
     "put",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 17] = [
     "peers",
     "sync",
     "demo",
+    "resolver",
     "config",
     "completions",
     "version",
