@@ -15,6 +15,7 @@
 //! | `superseded-shown` | a value is shown that a known write had replaced |
 //! | `read-your-writes` | a session does not see its own write |
 //! | `monotonic-reads` | a session sees less than it saw before |
+//! | `token-not-met` | a request with a node's token is shown less than that node had shown before |
 //! | `node-went-back` | a node shows less than it showed or acknowledged before |
 //! | `stale-write` | a write had not seen what its node or session had shown before |
 //! | `phantom` | a value or delete that nobody wrote there |

@@ -20,8 +20,18 @@ struct Proof<'a> {
     number: u64,
     line: usize,
     scope: Scope<'a>,
-    /// The session's own write rather than something it read.
-    own: bool,
+    how: How,
+}
+
+/// How a node or a session came to know something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum How {
+    /// A node that had shown it to somebody gave the session a token.
+    Token,
+    /// It was read.
+    Read,
+    /// It was written.
+    Wrote,
 }
 
 /// What must be seen of a path: node id to the number that must be covered.
@@ -31,10 +41,11 @@ type Known<'a> = BTreeMap<&'a str, Proof<'a>>;
 struct Open<'a> {
     node: &'a str,
     session: Option<&'a str>,
-    verb: Verb,
     path: &'a str,
     /// What its node and session had shown when it began, by path.
     known: BTreeMap<&'a str, Known<'a>>,
+    /// What its node had shown of all paths, when it is in a session: the token of the answer covers that.
+    node_known: BTreeMap<&'a str, Known<'a>>,
 }
 
 pub(super) fn check<'a>(lines: &'a [Line], facts: &'a Facts<'a>, found: &mut Vec<Violation>) {
@@ -45,7 +56,9 @@ pub(super) fn check<'a>(lines: &'a [Line], facts: &'a Facts<'a>, found: &mut Vec
             Line::Call { op, node, session, verb, path, .. } => {
                 let session = session.as_deref();
                 let known = walk.known_at(node, session, *verb, path);
-                open.insert(*op, Open { node, session, verb: *verb, path, known });
+                let in_session = session.and_then(|_| walk.known.get(&Scope::Node(node)));
+                let node_known = in_session.cloned().unwrap_or_default();
+                open.insert(*op, Open { node, session, path, known, node_known });
             }
             Line::Answer { op, outcome, .. } => {
                 if let Some(call) = open.remove(op) {
@@ -88,7 +101,7 @@ impl<'a> Walk<'a, '_> {
             });
             for (path, known) in matching {
                 let joined = all.entry(path).or_default();
-                known.values().zip(known.keys()).for_each(|(proof, node)| raise(joined, node, *proof));
+                known.iter().for_each(|(node, proof)| raise(joined, node, *proof));
             }
         }
         all
@@ -100,11 +113,11 @@ impl<'a> Walk<'a, '_> {
         match outcome {
             Outcome::Written { version, clock, .. } => {
                 self.write(line, call, version, clock, known);
-                self.learn(line, call, call.path, clock, true);
+                self.learn(line, call, call.path, clock, How::Wrote);
             }
             Outcome::Read { state } => {
                 self.read(line, state, known);
-                self.learn(line, call, &state.path, &state.clock, false);
+                self.learn(line, call, &state.path, &state.clock, How::Read);
             }
             Outcome::Listed { items } => {
                 for (path, known) in &call.known {
@@ -114,21 +127,36 @@ impl<'a> Walk<'a, '_> {
                 }
                 for state in items {
                     self.read(line, state, call.known.get(state.path.as_str()).unwrap_or(&nothing));
-                    self.learn(line, call, &state.path, &state.clock, false);
+                    self.learn(line, call, &state.path, &state.clock, How::Read);
                 }
             }
             Outcome::Absent { reason } => self.absent(line, call.path, reason, known),
             Outcome::Refused { .. } | Outcome::Unknown { .. } => {}
         }
-        debug_assert!(!matches!((call.verb, outcome), (Verb::Scan, Outcome::Absent { .. })));
+        if !matches!(outcome, Outcome::Refused { .. } | Outcome::Unknown { .. }) {
+            self.token(call);
+        }
+    }
+
+    /// The answer's token covers everything that its node had shown to anybody before.
+    fn token(&mut self, call: &Open<'a>) {
+        let Some(session) = call.session else { return };
+        let scope = Scope::Session(session);
+        let known = self.known.entry(scope).or_default();
+        for (path, shown) in &call.node_known {
+            let known = known.entry(path).or_default();
+            for (node, proof) in shown {
+                raise(known, node, Proof { scope, how: How::Token, ..*proof });
+            }
+        }
     }
 
     /// An answer shows that its node, and its session, know that much of the path.
-    fn learn(&mut self, line: usize, call: &Open<'a>, path: &'a str, clock: &'a Clock, own: bool) {
+    fn learn(&mut self, line: usize, call: &Open<'a>, path: &'a str, clock: &'a Clock, how: How) {
         for scope in [Some(Scope::Node(call.node)), call.session.map(Scope::Session)].into_iter().flatten() {
             let known = self.known.entry(scope).or_default().entry(path).or_default();
             for (node, number) in clock {
-                raise(known, node, Proof { number: *number, line, scope, own });
+                raise(known, node, Proof { number: *number, line, scope, how });
             }
         }
     }
@@ -278,7 +306,12 @@ pub(super) fn lost<'f>(
 fn raise<'a>(known: &mut Known<'a>, node: &'a str, proof: Proof<'a>) {
     let highest = known.entry(node).or_insert(proof);
     // A session's own knowledge is the stronger promise.
-    let stronger = matches!((highest.scope, proof.scope), (Scope::Node(_), Scope::Session(_)));
+    let rank = |proof: &Proof<'_>| match (proof.scope, proof.how) {
+        (Scope::Session(_), How::Token) => 0,
+        (Scope::Node(_), _) => 1,
+        (Scope::Session(_), How::Read | How::Wrote) => 2,
+    };
+    let stronger = rank(&proof) > rank(highest);
     if proof.number > highest.number || (proof.number == highest.number && stronger) {
         *highest = proof;
     }
@@ -302,9 +335,10 @@ fn number_of(clock: &Clock, node: &str) -> u64 {
 
 /// The promise that stands behind what was known.
 fn broken(proof: &Proof<'_>) -> &'static str {
-    match (proof.scope, proof.own) {
-        (Scope::Session(_), true) => "read-your-writes",
-        (Scope::Session(_), false) => "monotonic-reads",
+    match (proof.scope, proof.how) {
+        (Scope::Session(_), How::Wrote) => "read-your-writes",
+        (Scope::Session(_), How::Read) => "monotonic-reads",
+        (Scope::Session(_), How::Token) => "token-not-met",
         (Scope::Node(_), _) => "node-went-back",
     }
 }

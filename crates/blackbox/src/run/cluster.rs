@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -130,7 +131,9 @@ impl Cluster {
                 continue;
             };
             server.child = None;
-            if server.stopping && status.success() {
+            // One that had just been started may not listen to signals yet.
+            let told = status.success() || status.signal() == Some(Signal::TERM.as_raw());
+            if server.stopping && told {
                 continue;
             }
             let (at_ms, what) = (recorder.at_ms(), "died".to_owned());
