@@ -1,7 +1,6 @@
 //! Opening a node.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -19,6 +18,8 @@ use crate::config::{
 };
 use crate::engine::NodeEngine;
 use crate::entry::hex;
+use crate::feed::hub::Hub;
+use crate::feed::lineage::Lineage;
 use crate::links::{Links, add_peer, run_link};
 use crate::node::{Node, NodeInfo};
 use crate::shared::{Published, Shared};
@@ -253,6 +254,7 @@ impl Builder {
         };
         let snapshot = store.snapshot();
         let sequence = snapshot.counters().map_err(|error| Error::open(&error))?.sequence;
+        let lineage = Lineage::begin(&mut store, sequence)?;
         let replica = Replica::open(start, clock.now(), &snapshot).map_err(|error| Error::open(&error))?;
         let applied = Arc::new(Applied::new(replica.frontier().clone()));
 
@@ -283,13 +285,15 @@ impl Builder {
             committed,
             links: Links::new(),
             link_status: Mutex::default(),
-            subscriptions: Arc::new(AtomicU64::new(0)),
+            hub: Arc::new(Hub::new(sequence)),
+            lineage,
             disk_reserve: self.disk_reserve,
             disk_full: watch::Sender::new(false),
             failed: watch::Sender::new(None),
             stopping: watch::Sender::new(false),
         });
         let runtime = tokio::runtime::Handle::current();
+        Hub::start(&shared, runtime.clone())?;
         let writer = Writer::new(replica, store, Arc::clone(&shared), jobs_in, committed_out, runtime);
         std::thread::Builder::new()
             .name("rejoin-replica".to_string())

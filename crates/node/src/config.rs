@@ -47,8 +47,27 @@ pub(crate) const SCAN_READ_AHEAD: usize = 256;
 /// Bytes of values that a scan reads ahead, unless one value is larger: a thousand streams must fit into memory.
 pub(crate) const SCAN_READ_AHEAD_BYTES: usize = 256 * 1024;
 
-/// Feed rows that a subscription reads at a time. 256: a few milliseconds of reading.
+/// Rows that a subscription reads at a time. 256: a few milliseconds of reading.
 pub(crate) const FEED_ROWS_PER_READ: usize = 256;
+
+/// Bytes of values that a subscription reads at a time, unless one value is larger. 64 KiB: what waits for a reader that
+/// does not come.
+pub(crate) const FEED_BYTES_PER_READ: usize = 64 * 1024;
+
+/// Reads of one poll of a subscription that find nothing for it, before other tasks get their turn.
+pub(crate) const FEED_READS_PER_POLL: usize = 4;
+
+/// Changes, by path, that are left for a subscription that has not looked. 64: a burst; beyond that it reads the feed,
+/// which costs nothing while it waits.
+pub(crate) const UNREAD_ROWS_MAX: usize = 64;
+
+/// Paths that a subscription remembers to have told ahead of the feed, so as not to tell them twice. 64: as many as it
+/// can be left at a time.
+pub(crate) const TOLD_AHEAD_MAX: usize = 64;
+
+/// How long a subscription tells the current values from one snapshot. 60 s: the store keeps everything that is replaced
+/// meanwhile.
+pub(crate) const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// Peer URLs of one node. 1,024: a mesh that wants more wants a different topology.
 pub(crate) const PEERS_MAX: usize = 1_024;

@@ -69,6 +69,9 @@ pub enum Error {
     /// A listing of directories was asked to filter.
     #[error("a listing of directories takes no filter")]
     FilterOfListing,
+    /// The feed token is not one.
+    #[error("the token is not one of a change feed")]
+    BadFeedToken,
     /// The peer URL is not acceptable.
     #[error("{0}")]
     BadPeer(String),
@@ -124,6 +127,7 @@ impl Error {
             Error::BadToken => "invalid_token",
             Error::NotCaughtUp { .. } => "not_caught_up",
             Error::FilterOfListing => "invalid_parameter",
+            Error::BadFeedToken => "invalid_token",
             Error::BadPeer(_) => "invalid_peer",
             Error::Overloaded => "overloaded",
             Error::TimedOut => "timed_out",
@@ -158,6 +162,7 @@ impl Error {
             Error::BadToken => "use the token of an earlier answer as it was given",
             Error::NotCaughtUp { .. } => "wait longer, or ask the node that gave the token",
             Error::FilterOfListing => "leave the depth out to filter values, or the filter out to list directories",
+            Error::BadFeedToken => "give the token of a change or of the end of a snapshot as it was, or start over",
             Error::BadPeer(_) => "give the peer's base URL, such as http://127.0.0.1:3001",
             Error::Overloaded => "retry after a moment",
             Error::TimedOut => "retry; status shows which peers are slow",

@@ -18,10 +18,11 @@ use crate::Error;
 use crate::builder::Builder;
 use crate::config::{Durability, Limits, ROUND_WAIT_MAX};
 use crate::entry::{Entry, HistoryEntry, HistoryPage};
+use crate::feed::scopes::Scopes;
 use crate::links::{add_peer, remove_peer, run_link};
 use crate::scan::Scan;
 use crate::shared::{Job, Shared};
-use crate::subscribe::{From, Source, Subscription};
+use crate::subscribe::{From, Subscription};
 use crate::token::{self, Token, Written};
 
 /// What does not change while a node runs.
@@ -171,8 +172,17 @@ impl Node {
 
     /// As [`Node::subscribe`], from a place of your choice.
     pub fn subscribe_scope(&self, scope: Scope, from: From) -> Result<Subscription, Error> {
-        let source = Source { shared: Arc::clone(self.shared()), committed: self.shared().committed.clone() };
-        Subscription::new(source, scope, from)
+        self.subscribe_scopes([scope], from)
+    }
+
+    /// As [`Node::subscribe`], to several scopes at once: one stream, in which a change is told once however many of them
+    /// it concerns. No scope means everything.
+    pub fn subscribe_scopes(
+        &self,
+        scopes: impl IntoIterator<Item = Scope>,
+        from: From,
+    ) -> Result<Subscription, Error> {
+        Subscription::new(self.shared(), Scopes::new(scopes), from)
     }
 
     /// Does a write with everything that can be said about one.

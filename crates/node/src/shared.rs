@@ -1,6 +1,5 @@
 //! What the parts of a running node share: the way to the replica's thread, the reading side, and the links.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -14,6 +13,8 @@ use crate::Error;
 use crate::clock::Clock;
 use crate::config::QUEUE_WAIT_MAX;
 use crate::engine::{NodeEngine, NodeSnapshot};
+use crate::feed::hub::Hub;
+use crate::feed::lineage::Lineage;
 use crate::links::{Links, Ports};
 use crate::node::NodeInfo;
 use crate::token::Applied;
@@ -71,7 +72,10 @@ pub(crate) struct Shared {
     pub(crate) links: Links,
     /// What the replica last said of its links.
     pub(crate) link_status: Mutex<Vec<LinkStatus>>,
-    pub(crate) subscriptions: Arc<AtomicU64>,
+    /// Subscriptions, and who tells them.
+    pub(crate) hub: Arc<Hub>,
+    /// Which positions of the feed are positions of this feed.
+    pub(crate) lineage: Lineage,
     /// Free space that is kept back, in bytes.
     pub(crate) disk_reserve: u64,
     /// Set while the disk is nearly full: nothing is accepted from peers then.
@@ -167,9 +171,5 @@ impl Shared {
         let mut stopping = self.stopping.subscribe();
         let stopped = stopping.wait_for(|stopping| *stopping);
         tokio::time::timeout(duration, stopped).await.is_ok()
-    }
-
-    pub(crate) fn live_subscriptions(&self) -> u64 {
-        self.subscriptions.load(Ordering::Relaxed)
     }
 }

@@ -7,6 +7,7 @@ use rejoin_causal::{Epoch, Hlc, NodeId, VersionVector};
 use rejoin_replica::LinkStatus;
 
 use crate::config::{Durability, Limits};
+use crate::feed::hub::FeedStatus;
 use crate::links::DialState;
 use crate::node::Node;
 use crate::shared::{Job, lock};
@@ -140,6 +141,8 @@ pub struct NodeStatus {
     pub policy_mismatches: Vec<NodeId>,
     /// Live subscriptions.
     pub subscriptions: u64,
+    /// How subscriptions have fared.
+    pub feed: FeedStatus,
     /// What it accepts from clients.
     pub limits: Limits,
 }
@@ -184,7 +187,8 @@ impl Node {
                 let others = up.values().filter(|up| up.peer.policy != policy);
                 others.map(|up| NodeId(up.peer.id)).collect()
             }),
-            subscriptions: shared.live_subscriptions(),
+            subscriptions: shared.hub.subscriptions(),
+            feed: shared.hub.status(),
             limits: info.limits,
         })
     }

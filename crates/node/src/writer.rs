@@ -309,6 +309,7 @@ impl Writer {
         self.runtime.block_on(self.shared.links.drained(GOODBYE_MAX));
         *self.shared.published.write().unwrap_or_else(PoisonError::into_inner) = None;
         drop(self.committed);
+        self.shared.hub.join();
         let closed = match &*self.shared.failed.borrow() {
             Some(reason) => Err(Error::Storage(reason.clone())),
             None => self.store.close().map_err(Error::from),

@@ -298,31 +298,6 @@ async fn a_slow_subscriber_holds_in_the_end_what_the_store_holds() {
 }
 
 #[tokio::test]
-async fn a_subscriber_goes_on_where_it_was_after_a_restart() {
-    let directory = TempDir::new().unwrap();
-    let node = open(&directory).await;
-    let mut events = node.subscribe("").unwrap();
-    node.put("a", &1).await.unwrap();
-    let Event::Change { position, .. } = events.next().await.unwrap().unwrap() else { panic!() };
-    drop(events);
-    node.put("b", &2).await.unwrap();
-    node.close().await.unwrap();
-
-    let node = open(&directory).await;
-    let mut events = node.subscribe_scope(Scope::everything(), From::Position(position)).unwrap();
-    let Event::Change { entry, .. } = events.next().await.unwrap().unwrap() else { panic!() };
-    assert_eq!(entry.path.as_str(), "b");
-    drop(events);
-
-    // A position of another feed, or from before a restore, is told so and gets everything.
-    let mut events = node.subscribe_scope(Scope::everything(), From::Position(1_000)).unwrap();
-    assert_eq!(events.next().await.unwrap().unwrap(), Event::Resync);
-    let paths = [events.next().await.unwrap().unwrap(), events.next().await.unwrap().unwrap()];
-    assert!(paths.iter().all(|event| matches!(event, Event::Change { position: 0, .. })), "{paths:?}");
-    assert!(matches!(events.next().await.unwrap().unwrap(), Event::SnapshotEnd { count: 2, .. }));
-}
-
-#[tokio::test]
 async fn scans_page_in_both_directions() {
     let node = Node::builder().in_memory().open().await.unwrap();
     let paths: Vec<String> = (0..25).map(|n| format!("p/{n:02}")).collect();
