@@ -165,6 +165,12 @@ impl Builder {
         self
     }
 
+    /// Time between looks for deletes that can be collected, jittered by a tenth. Default: 60 s.
+    pub fn collect_interval(mut self, interval: Duration) -> Builder {
+        self.config.collect_interval_ms = millis(interval);
+        self
+    }
+
     /// How far ahead a peer's clock may be before its writes wait in quarantine. Default: 60 s.
     pub fn clock_skew_max(mut self, skew: Duration) -> Builder {
         self.config.clock_skew_max_ms = millis(skew);

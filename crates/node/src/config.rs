@@ -61,10 +61,6 @@ pub(crate) const FEED_READS_PER_POLL: usize = 4;
 /// which costs nothing while it waits.
 pub(crate) const UNREAD_ROWS_MAX: usize = 64;
 
-/// Paths that a subscription remembers to have told ahead of the feed, so as not to tell them twice. 64: as many as it
-/// can be left at a time.
-pub(crate) const TOLD_AHEAD_MAX: usize = 64;
-
 /// How long a subscription tells the current values from one snapshot. 60 s: the store keeps everything that is replaced
 /// meanwhile.
 pub(crate) const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(60);

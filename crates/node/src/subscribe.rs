@@ -5,7 +5,7 @@
 //! value. What it can miss is the removal of a path whose tombstone was collected meanwhile; then it is told to start
 //! over ([`Event::Resync`]) and gets the current values.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::pin::Pin;
@@ -19,9 +19,7 @@ use rejoin_replica::{Counters, Record, View as _};
 use rejoin_store::Snapshot;
 
 use crate::Error;
-use crate::config::{
-    FEED_BYTES_PER_READ, FEED_READS_PER_POLL, FEED_ROWS_PER_READ, SNAPSHOT_AGE_MAX, TOLD_AHEAD_MAX,
-};
+use crate::config::{FEED_BYTES_PER_READ, FEED_READS_PER_POLL, FEED_ROWS_PER_READ, SNAPSHOT_AGE_MAX};
 use crate::engine::NodeSnapshot;
 use crate::entry::Entry;
 use crate::feed::hub::Seat;
@@ -110,8 +108,6 @@ pub struct Subscription {
     ready: VecDeque<Event>,
     /// Behind the last event that was handed out.
     told: FeedToken,
-    /// Paths that were told at a sequence which the feed has still to reach.
-    told_ahead: HashMap<Path, u64>,
     ended: bool,
 }
 
@@ -188,8 +184,8 @@ impl Subscription {
             },
         };
         let told = here(0);
-        let (shared, told_ahead) = (Arc::clone(shared), HashMap::new());
-        let mut subscription = Subscription { shared, seat, phase, ready, told, told_ahead, ended: false };
+        let shared = Arc::clone(shared);
+        let mut subscription = Subscription { shared, seat, phase, ready, told, ended: false };
         subscription.told = subscription.reached();
         Ok(subscription)
     }
@@ -333,17 +329,13 @@ impl Subscription {
             batch.rows += 1;
             position = sequence;
             if self.seat.scopes().cover(&path)
-                && !self.is_told(&path, sequence)
                 && let Some(record) = snapshot.record(&path)?
             {
                 batch.bytes += self.tell(sequence, path, &record);
             }
         }
         self.phase = match complete {
-            true => {
-                self.told_ahead.clear();
-                Phase::Attending { position: position.max(counters.sequence), left: VecDeque::new() }
-            }
+            true => Phase::Attending { position: position.max(counters.sequence), left: VecDeque::new() },
             false => {
                 self.seat.look_away();
                 Phase::Behind { position }
@@ -382,12 +374,18 @@ impl Subscription {
             if sequence <= position {
                 continue;
             }
-            if !self.is_told(&path, sequence) {
-                match snapshot.record(&path)? {
-                    Some(record) => batch.bytes += self.tell(sequence, path, &record),
-                    // Its tombstone was collected before this subscriber looked.
-                    None => return self.start_over(&snapshot.counters()?),
+            match snapshot.record(&path)? {
+                Some(record) if record.sequence == sequence => {
+                    batch.bytes += self.tell(sequence, path, &record)
                 }
+                // It has changed again. To be told in its new place, and not to be waited for as long as it keeps
+                // changing, it is read from the feed.
+                Some(_) => {
+                    self.phase = Phase::Behind { position: sequence - 1 };
+                    return Ok(true);
+                }
+                // Its tombstone was collected before this subscriber looked.
+                None => return self.start_over(&snapshot.counters()?),
             }
             position = sequence;
         }
@@ -397,13 +395,6 @@ impl Subscription {
 
     /// Tells a record as the change at `sequence`; gives its size in bytes.
     fn tell(&mut self, sequence: u64, path: Path, record: &Record) -> usize {
-        if record.sequence > sequence {
-            // The feed has it once more, further on.
-            if self.told_ahead.len() == TOLD_AHEAD_MAX {
-                self.told_ahead.clear();
-            }
-            self.told_ahead.insert(path.clone(), record.sequence);
-        }
         let Some(entry) = Entry::of(&self.shared.policy, path, &record.document) else { return 0 };
         let size = bytes(&entry);
         let token = self.here(sequence);
@@ -411,24 +402,10 @@ impl Subscription {
         size
     }
 
-    /// Whether what a path was at `sequence`, or something newer, has been told already.
-    fn is_told(&mut self, path: &Path, sequence: u64) -> bool {
-        match self.told_ahead.get(path) {
-            Some(told) if *told > sequence => true,
-            Some(told) => {
-                let is_told = *told == sequence;
-                self.told_ahead.remove(path);
-                is_told
-            }
-            None => false,
-        }
-    }
-
     fn start_over(&mut self, counters: &Counters) -> Result<bool, Error> {
         let scan = Scan::begin(&self.shared, self.seat.scopes())?;
         self.seat.look_away();
         self.seat.count_resync();
-        self.told_ahead.clear();
         let oldest = self.here(counters.sequence_floor);
         self.ready.push_back(Event::Resync { reason: ResyncReason::Forgotten, oldest });
         self.phase = Phase::Scanning(Box::new(scan));
