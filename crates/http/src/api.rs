@@ -17,7 +17,7 @@ use crate::problem::Problem;
 use crate::route::{Route, RouteError, reserved_name};
 use crate::server::{Connection, ServeOptions};
 use crate::{
-    catch_up, changes, conflicts, data, explain, history, link, peers, probe, receipts, scan, status,
+    catch_up, changes, conflicts, data, explain, history, link, peers, probe, receipts, scan, socket, status,
 };
 
 /// What all requests share.
@@ -33,6 +33,8 @@ pub(crate) struct Api {
     pub(crate) bodies: Arc<Semaphore>,
     /// Turns true when the server is to stop.
     pub(crate) stopped: watch::Receiver<bool>,
+    /// Has a receiver for each open socket of a client.
+    pub(crate) sockets: watch::Sender<()>,
     guard: Guard,
 }
 
@@ -52,7 +54,7 @@ impl Api {
         );
         let limits = options.limits.clone();
         let bodies = Arc::new(Semaphore::new(limits.bodies_bytes.min(Semaphore::MAX_PERMITS)));
-        Api { node, limits, bound, bodies, stopped, guard }
+        Api { node, limits, bound, bodies, stopped, sockets: watch::Sender::new(()), guard }
     }
 
     /// Answers a request.
@@ -97,8 +99,10 @@ impl Api {
         route: Route,
         request: Request<Incoming>,
     ) -> Result<Response<Stream>, Problem> {
-        let in_session =
-            !matches!(route, Route::Live | Route::Ready | Route::Version | Route::Link | Route::Changes);
+        let in_session = !matches!(
+            route,
+            Route::Live | Route::Ready | Route::Version | Route::Link | Route::Socket | Route::Changes
+        );
         if in_session {
             catch_up::wait(&self.node, request.headers()).await?;
         }
@@ -112,7 +116,8 @@ impl Api {
             Route::Status => status::answer(self, &request).await,
             Route::AntiEntropy => peers::anti_entropy(self, &request).await,
             Route::Peers => peers::answer(self, request).await,
-            Route::Changes => changes::answer(self, &request),
+            Route::Changes => changes::answer(self, &request).await,
+            Route::Socket => socket::answer(self, connection, request),
             Route::Link => link::answer(self, connection, request),
             Route::Live => probe::live(&request),
             Route::Ready => probe::ready(self, &request),

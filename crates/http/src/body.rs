@@ -144,7 +144,8 @@ fn broken() -> Problem {
         .retryable()
 }
 
-fn no_memory() -> Problem {
+/// The bodies of all connections together are too large.
+pub(crate) fn no_memory() -> Problem {
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "overloaded",

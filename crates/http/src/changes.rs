@@ -1,7 +1,10 @@
-//! `/api/_changes`: what happens below a prefix, as lines or server-sent events.
+//! `/api/_changes`: what happens below some prefixes, as one answer, as lines or as server-sent events.
 //!
 //! A slow client costs nothing: events are read from the node's feed when the last one is written, so changes that
 //! came meanwhile are told once, as the newest value.
+
+pub(crate) mod events;
+mod poll;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -10,46 +13,93 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream as _;
-use hyper::Request;
-use hyper::Response;
 use hyper::body::Incoming;
-use rejoin::{Entry, Event, From, Scope, Subscription, Token};
-use serde::Serialize;
+use hyper::{HeaderMap, Request, Response};
+use rejoin::{Error, Event, FeedToken, From, Scope, Subscription};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::answer::{self, EVENT_STREAM, NDJSON, Stream};
 use crate::api::{Api, millis};
-use crate::config::{HEARTBEAT, HEARTBEAT_MAX, HEARTBEAT_MIN, STREAM_PIECES_MAX};
+use crate::config::{CHANGE_PIECES_MAX, HEARTBEAT, HEARTBEAT_MAX, HEARTBEAT_MIN, PREFIXES_MAX};
 use crate::problem::Problem;
 use crate::query::{Query, excerpt};
 use crate::server::is_true;
-use crate::shapes::Raw;
 
 /// Answers a request for changes.
-pub(crate) fn answer(api: &Arc<Api>, request: &Request<Incoming>) -> Result<Response<Stream>, Problem> {
+pub(crate) async fn answer(api: &Arc<Api>, request: &Request<Incoming>) -> Result<Response<Stream>, Problem> {
     let known = ["prefix", "snapshot", "since", "feed", "limit", "heartbeat"];
-    let query = Query::parse(request.uri().query(), &known)?;
-    let framing = framing(&query, request)?;
-    let from = beginning(&query, request)?;
-    if query.text("limit").is_some() {
-        return Err(not_yet("limit", "End the request when you have enough."));
-    }
+    let query = Query::parse_repeating(request.uri().query(), &known, &["prefix"])?;
+    let kind = Kind::of(&query, request.headers())?;
+    let from = beginning(&query, request.headers())?;
     let (least, most) = (millis(HEARTBEAT_MIN), millis(HEARTBEAT_MAX));
     let heartbeat = query.number("heartbeat", least, most)?.map_or(HEARTBEAT, Duration::from_millis);
-    let prefix = query.text("prefix").unwrap_or_default();
-    let scope = Scope::parse(prefix).map_err(|error| Problem::from(error).path(Some(&excerpt(prefix))))?;
-    // Taken before the subscription begins: what it misses of the snapshot, a later reader is told again.
-    let token = api.node.token();
-    let subscription = api.node.subscribe_scope(scope, from)?;
-    let (sender, pieces) = mpsc::channel(STREAM_PIECES_MAX);
-    let feed = Feed { subscription, framing, token, heartbeat, sender };
+    let scopes = scopes(query.texts("prefix"))?;
+    let framing = match kind {
+        Kind::Once { wait } => {
+            let limit = poll::limit(api, &query)?;
+            let subscription = api.node.subscribe_scopes(scopes, from)?;
+            return poll::answer(api, subscription, limit, wait.then_some(heartbeat)).await;
+        }
+        Kind::Stream(framing) => framing,
+    };
+    let left = query.number("limit", 1, u64::MAX)?.unwrap_or(u64::MAX);
+    let subscription = api.node.subscribe_scopes(scopes, from)?;
+    let (sender, pieces) = mpsc::channel(CHANGE_PIECES_MAX);
+    let shown = subscription.token();
+    let feed = Feed { subscription, framing, heartbeat, left, shown, sender };
     tokio::spawn(feed.run(api.stopped.clone()));
     let kind = match framing {
         Framing::Lines => NDJSON,
         Framing::Events => EVENT_STREAM,
     };
     Ok(answer::stream(kind, pieces))
+}
+
+/// The scopes that these prefixes mean.
+pub(crate) fn scopes<'a>(prefixes: impl Iterator<Item = &'a str>) -> Result<Vec<Scope>, Problem> {
+    let parse =
+        |prefix| Scope::parse(prefix).map_err(|error| Problem::from(error).path(Some(&excerpt(prefix))));
+    let scopes = prefixes.map(parse).collect::<Result<Vec<_>, _>>()?;
+    if scopes.len() > PREFIXES_MAX {
+        return Err(Problem::parameter(format!("There are more than {PREFIXES_MAX} prefixes."))
+            .hint("Listen to a common prefix, or open several feeds."));
+    }
+    Ok(scopes)
+}
+
+/// Where a feed begins that was asked for with these words.
+pub(crate) fn from(since: Option<&str>, snapshot: bool) -> Result<From, Problem> {
+    match since {
+        None | Some("now") => Ok(if snapshot { From::Snapshot } else { From::Now }),
+        Some("0") => Ok(From::Snapshot),
+        Some(token) => Ok(From::Token(parse_token(token)?)),
+    }
+}
+
+fn parse_token(text: &str) -> Result<FeedToken, Problem> {
+    text.parse().map_err(|error: Error| {
+        let problem = Problem::from(error);
+        problem.hint("Send a token of this feed as it was given, `since=now`, or `since=0` for the current values first.")
+    })
+}
+
+fn beginning(query: &Query, headers: &HeaderMap) -> Result<From, Problem> {
+    let snapshot = query.switch("snapshot")?;
+    match headers.get("last-event-id") {
+        // A browser sends it empty when no event had an id.
+        Some(id) if !id.is_empty() => Ok(From::Token(parse_token(id.to_str().unwrap_or_default())?)),
+        _ => from(query.text("since"), snapshot),
+    }
+}
+
+/// How a client wants the feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// As one answer with what there is; perhaps after waiting for something.
+    Once { wait: bool },
+    /// As a stream without an end.
+    Stream(Framing),
 }
 
 /// How events are written.
@@ -61,155 +111,113 @@ enum Framing {
     Events,
 }
 
-fn framing(query: &Query, request: &Request<Incoming>) -> Result<Framing, Problem> {
-    match query.text("feed") {
-        None | Some("normal") if !answer::accepts(request.headers(), &EVENT_STREAM) => Ok(Framing::Lines),
-        None | Some("normal" | "eventsource") => Ok(Framing::Events),
-        Some("longpoll") => {
-            Err(not_yet("feed=longpoll", "Read the stream: `feed=normal` sends each change as a line."))
+impl Kind {
+    fn of(query: &Query, headers: &HeaderMap) -> Result<Kind, Problem> {
+        let events = answer::accepts(headers, &EVENT_STREAM);
+        match query.text("feed") {
+            Some("eventsource") => Ok(Kind::Stream(Framing::Events)),
+            Some("longpoll") => Ok(Kind::Once { wait: true }),
+            None | Some("normal") if events => Ok(Kind::Stream(Framing::Events)),
+            None if answer::accepts(headers, &NDJSON) => Ok(Kind::Stream(Framing::Lines)),
+            None | Some("normal") => Ok(Kind::Once { wait: false }),
+            Some(other) => Err(Problem::parameter(format!("The parameter `feed` is `{}`.", excerpt(other)))
+                .hint("Write `feed=normal`, `feed=longpoll` or `feed=eventsource`.")),
         }
-        Some(other) => Err(Problem::parameter(format!("The parameter `feed` is `{}`.", excerpt(other)))
-            .hint("Write `feed=normal` or `feed=eventsource`.")),
     }
-}
-
-fn beginning(query: &Query, request: &Request<Incoming>) -> Result<From, Problem> {
-    let resume =
-        "Begin with `snapshot=true`: the current values come first, without a hole before the changes.";
-    if request.headers().contains_key("last-event-id") {
-        return Err(not_yet("Last-Event-ID", resume));
-    }
-    let snapshot = query.switch("snapshot")?;
-    match query.text("since") {
-        None | Some("now") => Ok(if snapshot { From::Snapshot } else { From::Now }),
-        Some("0") => Ok(From::Snapshot),
-        Some(_) => Err(not_yet("since=<token>", resume)),
-    }
-}
-
-fn not_yet(what: &str, hint: &str) -> Problem {
-    Problem::parameter(format!("`{what}` is not available yet.")).hint(hint)
 }
 
 struct Feed {
     subscription: Subscription,
     framing: Framing,
-    token: Token,
     heartbeat: Duration,
+    /// Changes that may still be told.
+    left: u64,
+    /// The last token that the client was given.
+    shown: FeedToken,
     sender: mpsc::Sender<Bytes>,
 }
 
 impl Feed {
-    /// Writes events until the client, the server or the node ends.
+    /// Writes events until the client, the server or the node ends, or as many were written as the client wants.
     async fn run(mut self, mut stopped: watch::Receiver<bool>) {
-        loop {
+        let reason = loop {
             let subscription = &mut self.subscription;
             let next = poll_fn(|context| Pin::new(&mut *subscription).poll_next(context));
-            let piece = tokio::select! {
+            let event = tokio::select! {
                 biased;
-                () = is_true(&mut stopped) => break,
+                () = is_true(&mut stopped) => break STOPPING,
                 () = self.sender.closed() => return,
                 next = timeout(self.heartbeat, next) => match next {
-                    Err(_) => self.sign_of_life(),
-                    Ok(Some(Ok(event))) => self.event(&event),
+                    Err(_) => {
+                        let sign = self.sign_of_life();
+                        if !self.send(sign).await {
+                            return;
+                        }
+                        continue;
+                    }
+                    Ok(Some(Ok(event))) => event,
                     Ok(Some(Err(error))) => {
                         tracing::warn!(%error, "a change stream ends");
-                        break;
+                        break STOPPING;
                     }
-                    Ok(None) => break,
+                    Ok(None) => break STOPPING,
                 },
             };
-            if !self.send(piece).await {
+            if !self.tell(&event).await {
                 return;
             }
-        }
-        let closing = self.framed("closing", &Closing { reason: "The server or the node is stopping." });
+            if self.left == 0 {
+                // The end of a snapshot is told whenever the snapshot is.
+                if let Ok(Some(end @ Event::SnapshotEnd { .. })) = self.subscription.try_next()
+                    && !self.tell(&end).await
+                {
+                    return;
+                }
+                break "As many changes were sent as `limit` says.";
+            }
+        };
+        let closing = match self.framing {
+            Framing::Lines => events::closing_object(None, reason) + "\n",
+            Framing::Events => events::closing_sent(reason),
+        };
         self.send(closing).await;
     }
 
-    async fn send(&mut self, piece: Bytes) -> bool {
-        self.sender.send(piece).await.is_ok()
-    }
-
-    fn sign_of_life(&self) -> Bytes {
-        match self.framing {
-            Framing::Lines => Bytes::from_static(b"\n"),
-            Framing::Events => Bytes::from_static(b":\n\n"),
-        }
-    }
-
-    fn event(&self, event: &Event) -> Bytes {
+    async fn tell(&mut self, event: &Event) -> bool {
         match event {
-            Event::Change { entry, .. } => self.framed("change", &Change::of(entry)),
-            Event::SnapshotEnd { count, .. } => {
-                self.framed("snapshot-end", &SnapshotEnd { token: self.token.as_str(), count: *count })
+            Event::Change { token, .. } => {
+                self.left -= 1;
+                self.shown.clone_from(token);
             }
-            Event::Resync => self.framed("resync", &Resync {
-                reason: "Removals were forgotten before they were sent. Forget what you hold: the current values follow.",
-                oldest: None,
-            }),
+            Event::SnapshotEnd { token, .. } => self.shown.clone_from(token),
+            Event::Resync { .. } => {}
         }
+        let text = match self.framing {
+            Framing::Lines => events::object(None, event) + "\n",
+            Framing::Events => events::server_sent(event),
+        };
+        self.send(text).await
     }
 
-    fn framed(&self, event: &'static str, data: &impl Serialize) -> Bytes {
+    async fn send(&mut self, text: String) -> bool {
+        self.sender.send(Bytes::from(text)).await.is_ok()
+    }
+
+    /// Nothing that anybody would take for an event. Of an event stream it moves the place to resume from past what
+    /// concerned others.
+    fn sign_of_life(&mut self) -> String {
+        let token = self.subscription.token();
         match self.framing {
-            Framing::Lines => {
-                let mut text = answer::json_text(&Line { event, data });
-                text.push('\n');
-                text.into()
+            Framing::Lines => "\n".to_owned(),
+            Framing::Events if token == self.shown => ":\n\n".to_owned(),
+            Framing::Events => {
+                let text = format!(":\nid: {token}\n\n");
+                self.shown = token;
+                text
             }
-            // JSON text has no line breaks of its own.
-            Framing::Events => format!("event: {event}\ndata: {}\n\n", answer::json_text(data)).into(),
         }
     }
 }
 
-#[derive(Serialize)]
-struct Line<'a, T> {
-    event: &'static str,
-    #[serde(flatten)]
-    data: &'a T,
-}
-
-#[derive(Serialize)]
-struct Change<'a> {
-    path: &'a str,
-    op: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<Raw<'a>>,
-    version: String,
-    origin: String,
-    timestamp: u64,
-    conflicts: usize,
-}
-
-impl<'a> Change<'a> {
-    fn of(entry: &'a Entry) -> Change<'a> {
-        Change {
-            path: entry.path.as_str(),
-            op: if entry.value.is_some() { "put" } else { "delete" },
-            value: entry.value.as_ref().map(Raw),
-            version: entry.version.to_string(),
-            origin: entry.origin().to_string(),
-            timestamp: entry.timestamp_ms(),
-            conflicts: entry.conflicts,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct SnapshotEnd<'a> {
-    token: &'a str,
-    count: u64,
-}
-
-#[derive(Serialize)]
-struct Resync {
-    reason: &'static str,
-    oldest: Option<&'static str>,
-}
-
-#[derive(Serialize)]
-struct Closing {
-    reason: &'static str,
-}
+/// Why feeds end that the client did not end.
+pub(crate) const STOPPING: &str = "The server or the node is stopping.";

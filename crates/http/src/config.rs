@@ -86,6 +86,32 @@ pub const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
 /// Greatest time between two signs of life that a client may ask for: a dead client is found by writing to it.
 pub const HEARTBEAT_MAX: Duration = Duration::from_secs(300);
 
+/// Pieces of a change stream that may wait for the client. 2: each is a whole value; what else there is stays in the
+/// store until the client has read these.
+pub const CHANGE_PIECES_MAX: usize = 2;
+
+/// Greatest number of prefixes of one subscription: more have a common one, or go over several.
+pub const PREFIXES_MAX: usize = 64;
+
+/// Greatest number of subscriptions of one socket: a screen full of live views.
+pub const SOCKET_SUBSCRIPTIONS_MAX: usize = 256;
+
+/// Requests of one socket that may be unanswered; then it is not read. 16: enough to share a commit.
+pub const SOCKET_REQUESTS_MAX: usize = 16;
+
+/// Greatest size of a message of a socket beyond that of a value, in bytes: a path, a token, prefixes.
+pub const SOCKET_ENVELOPE_BYTES_MAX: usize = 192 * 1024;
+
+/// Greatest size of the id of a message of a socket, in bytes: a UUID and some.
+pub const SOCKET_ID_BYTES_MAX: usize = 64;
+
+/// Bytes that may wait for a socket to be written: one event with the largest value that a peer may send (16 MiB) and
+/// its envelope. Each message is written before the next one is made.
+pub const SOCKET_WRITE_BUFFER_BYTES_MAX: usize = 24 << 20;
+
+/// Time that a client has to take leave of a socket that is being closed.
+pub const SOCKET_GOODBYE_MAX: Duration = Duration::from_secs(2);
+
 /// Greatest size of a body that is not a value (a peer's URL), in bytes.
 pub const SMALL_BODY_BYTES_MAX: usize = 16 * 1024;
 

@@ -98,8 +98,7 @@ async fn delete(
     let written = api.node.write(write).await?;
     let receipt = received(&api.node, &written, ack).await;
     let status = if is_short(receipt.as_ref()) { StatusCode::ACCEPTED } else { StatusCode::OK };
-    let result = WriteResult::of(&api.node, &written);
-    let body = WriteResult { deleted: Some(true), value: None, receipt, ..result };
+    let body = WriteResult { receipt, ..WriteResult::of(&api.node, &written).of_delete() };
     let mut response = answer::shape(status, &body);
     put_header(response.headers_mut(), REJOIN_VERSION, written.dot.to_string());
     put_conflicts(response.headers_mut(), written.visible.conflicts);
@@ -151,9 +150,10 @@ pub(crate) async fn wrote(
     Ok(response)
 }
 
+/// What a write did.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct WriteResult<'a> {
+pub(crate) struct WriteResult<'a> {
     path: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     deleted: Option<bool>,
@@ -170,7 +170,13 @@ struct WriteResult<'a> {
 }
 
 impl<'a> WriteResult<'a> {
-    fn of(node: &Node, written: &'a Written) -> WriteResult<'a> {
+    /// The shape of a delete: nothing is left to show.
+    pub(crate) fn of_delete(self) -> WriteResult<'a> {
+        WriteResult { deleted: Some(true), value: None, ..self }
+    }
+
+    /// The shape of what was written.
+    pub(crate) fn of(node: &Node, written: &'a Written) -> WriteResult<'a> {
         WriteResult {
             path: written.path.as_str(),
             deleted: None,

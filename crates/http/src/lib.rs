@@ -5,7 +5,8 @@
 //! 1. [`serve`] with [`ServeOptions`]; [`refuse_open_bind`]; every bound: [`config`].
 //! 2. `server` accepts connections and guards them in time (`wire`); `api` takes one request through `guard` (who may
 //!    ask), `route` (what is asked), `catch_up` (`Rejoin-Token`) and one handler.
-//! 3. One file per handler: `data`, `scan`, `history`, `conflicts`, `explain`, `receipts`, `status`, `changes`, `peers`, `link`, `probe`.
+//! 3. One file per handler: `data`, `scan`, `history`, `conflicts`, `explain`, `receipts`, `status`, `changes`, `socket`,
+//!    `peers`, `link`, `probe`.
 //! 4. What they share: `query` and `condition` (reading requests), `body` (reading bodies within bounds), `answer` and
 //!    `shapes` (answering), `problem` (the one error shape).
 //!
@@ -36,6 +37,7 @@ mod route;
 mod scan;
 mod server;
 mod shapes;
+mod socket;
 mod status;
 mod wire;
 

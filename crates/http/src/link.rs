@@ -62,7 +62,8 @@ pub(crate) fn answer(
     Ok(switching(&accept))
 }
 
-fn switching(accept: &str) -> Response<Stream> {
+/// The answer that turns a connection into a WebSocket.
+pub(crate) fn switching(accept: &str) -> Response<Stream> {
     let mut response = answer::empty(StatusCode::SWITCHING_PROTOCOLS);
     let put = |headers: &mut hyper::HeaderMap, name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {

@@ -36,6 +36,7 @@ struct Details {
     current: Option<Box<Present>>,
     applied: Option<bool>,
     missing: Option<Missing>,
+    oldest: Option<String>,
 }
 
 /// What is there instead of what a condition wanted.
@@ -171,6 +172,13 @@ impl Problem {
         self
     }
 
+    /// The oldest place from which the feed is complete.
+    #[must_use]
+    pub(crate) fn oldest(mut self, token: String) -> Problem {
+        self.0.details.oldest = Some(token);
+        self
+    }
+
     /// The status of its answer.
     pub(crate) fn status(&self) -> StatusCode {
         self.0.status
@@ -200,6 +208,7 @@ impl Problem {
             version: current.and_then(|current| current.version.as_deref()),
             timestamp: current.and_then(|current| current.timestamp),
             missing: self.0.details.missing.as_ref(),
+            oldest: self.0.details.oldest.as_deref(),
         };
         answer::json_text(&body)
     }
@@ -296,6 +305,7 @@ fn status(error: &Error) -> StatusCode {
         | Error::Json(_)
         | Error::BadCursor
         | Error::BadToken
+        | Error::BadFeedToken
         | Error::BadContext(_)
         | Error::FilterOfListing
         | Error::BadPeer(_) => StatusCode::BAD_REQUEST,
@@ -340,4 +350,6 @@ struct Body<'a> {
     timestamp: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<&'a Missing>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<&'a str>,
 }

@@ -13,6 +13,15 @@ pub(crate) struct Query {
 impl Query {
     /// Decodes a raw query as forms encode it and checks its names against those that the route `known`s.
     pub(crate) fn parse(raw: Option<&str>, known: &[&'static str]) -> Result<Query, Problem> {
+        Query::parse_repeating(raw, known, &[])
+    }
+
+    /// As [`Query::parse`], but these may be given several times.
+    pub(crate) fn parse_repeating(
+        raw: Option<&str>,
+        known: &[&'static str],
+        repeating: &[&str],
+    ) -> Result<Query, Problem> {
         let mut parameters: Vec<(String, String)> = Vec::new();
         for pair in raw.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -20,7 +29,8 @@ impl Query {
             if !known.contains(&name.as_str()) {
                 return Err(unknown(&name, known));
             }
-            if parameters.iter().any(|(earlier, _)| *earlier == name) {
+            let is_single = !repeating.contains(&name.as_str());
+            if is_single && parameters.iter().any(|(earlier, _)| *earlier == name) {
                 return Err(Problem::parameter(format!("The parameter `{name}` is given twice."))
                     .hint(format!("Give `{name}` once.")));
             }
@@ -32,6 +42,11 @@ impl Query {
     /// The value of a parameter.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Every value of a parameter that may be given several times.
+    pub(crate) fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.parameters.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// Whether a switch is on: `name`, `name=true` and `name=1` are, `name=false`, `name=0` and absence are not.

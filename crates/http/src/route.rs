@@ -28,6 +28,8 @@ pub(crate) enum Route {
     Where(Path),
     /// `/api/_changes`
     Changes,
+    /// `/api/_ws`
+    Socket,
     /// `/api/_link`
     Link,
     /// `/livez`
@@ -79,6 +81,7 @@ impl Route {
             ("_where", Some(rest)) => path(rest).map(Route::Where),
             ("_where", None) => Err(RouteError::Path(PathError::Empty)),
             ("_changes", None) => Ok(Route::Changes),
+            ("_ws", None) => Ok(Route::Socket),
             ("_link", None) => Ok(Route::Link),
             (first, _) if first.starts_with('_') => Err(RouteError::Unknown),
             _ => path(below).map(Route::Data),
@@ -92,7 +95,7 @@ impl Route {
             Route::Peers => &[Method::GET, Method::HEAD, Method::POST, Method::DELETE],
             Route::History(_) | Route::Conflicts(_) => &[Method::GET, Method::HEAD, Method::POST],
             Route::AntiEntropy => &[Method::POST],
-            Route::Changes | Route::Link => &[Method::GET],
+            Route::Changes | Route::Socket | Route::Link => &[Method::GET],
             _ => &[Method::GET, Method::HEAD],
         }
     }

@@ -94,6 +94,7 @@ pub async fn serve(
     let shutdown_grace = options.limits.shutdown_grace;
     let slots = Arc::new(Semaphore::new(options.limits.connections.min(Semaphore::MAX_PERMITS)));
     let api = Arc::new(Api::new(node, &options, bound, stopped));
+    let sockets = api.sockets.clone();
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
@@ -122,7 +123,11 @@ pub async fn serve(
     drop(listener);
     // Nobody listening is fine: then no connection is open.
     let _ = stop.send(true);
-    let ended = timeout(shutdown_grace, async { while connections.join_next().await.is_some() {} }).await;
+    let ended = timeout(shutdown_grace, async {
+        while connections.join_next().await.is_some() {}
+        sockets.closed().await;
+    })
+    .await;
     if ended.is_err() {
         tracing::warn!(open = connections.len(), "closing connections whose requests did not end in time");
         connections.shutdown().await;

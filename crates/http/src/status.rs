@@ -55,6 +55,7 @@ pub(crate) async fn answer(api: &Api, request: &Request<Incoming>) -> Result<Res
             last_round_ms: status.last_round_ms,
         },
         subscriptions: status.subscriptions,
+        feed: Feed { slow: status.feed.slow, coalesced: status.feed.coalesced, resyncs: status.feed.resyncs },
         limits: Limits {
             value_bytes: limits.value_bytes,
             value_depth: limits.value_depth,
@@ -99,6 +100,7 @@ struct Status<'a> {
     policy: Policy<'a>,
     convergence: Convergence<'a>,
     subscriptions: u64,
+    feed: Feed,
     limits: Limits,
 }
 
@@ -187,6 +189,14 @@ struct Convergence<'a> {
     digest: &'a str,
     last_round_at: Option<u64>,
     last_round_ms: Option<u64>,
+}
+
+/// How subscriptions have fared since the start.
+#[derive(Serialize)]
+struct Feed {
+    slow: u64,
+    coalesced: u64,
+    resyncs: u64,
 }
 
 #[derive(Serialize)]

@@ -376,7 +376,7 @@ impl Subscription {
             }
             match snapshot.record(&path)? {
                 Some(record) if record.sequence == sequence => {
-                    batch.bytes += self.tell(sequence, path, &record)
+                    batch.bytes += self.tell(sequence, path, &record);
                 }
                 // It has changed again. To be told in its new place, and not to be waited for as long as it keeps
                 // changing, it is read from the feed.

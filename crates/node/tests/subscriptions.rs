@@ -1,6 +1,6 @@
 //! What a subscriber is promised: no hole, no step back, and an explicit word where that cannot be kept.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,0 +1,256 @@
+//! `/api/_ws`: the feed, reads and writes over one WebSocket. docs/changes.md has the messages.
+//!
+//! One task per socket. What goes out is written before anything else is done: while a client does not read, its
+//! subscriptions are not read and its requests wait in its own socket, so nothing piles up here.
+
+mod feeds;
+mod message;
+mod request;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{SinkExt as _, StreamExt as _};
+use hyper::body::Incoming;
+use hyper::header::{ORIGIN, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::http::HeaderValue;
+use hyper::upgrade::Upgraded;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use rejoin_link::check_upgrade;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use self::feeds::{Feeds, Told};
+use self::message::{Asked, Reply};
+use crate::answer::Stream;
+use crate::api::Api;
+use crate::changes::STOPPING;
+use crate::changes::events;
+use crate::config::{
+    HEARTBEAT, SOCKET_ENVELOPE_BYTES_MAX, SOCKET_GOODBYE_MAX, SOCKET_REQUESTS_MAX, SOCKET_SUBSCRIPTIONS_MAX,
+    SOCKET_WRITE_BUFFER_BYTES_MAX,
+};
+use crate::link::switching;
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::server::{Connection, is_true};
+
+/// Answers the upgrade.
+pub(crate) fn answer(
+    api: &Arc<Api>,
+    connection: &Arc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<Stream>, Problem> {
+    Query::parse(request.uri().query(), &[])?;
+    // Unlike links, sockets of browsers are welcome: the guard has compared their origin.
+    let headers = request.headers().iter().filter(|(name, _)| **name != ORIGIN);
+    let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let accept = check_upgrade(request.method().as_str(), headers).map_err(|refusal| {
+        let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        let problem = Problem::new(status, "upgrade_refused", format!("Not a WebSocket request: {refusal}."))
+            .hint("Open this address with a WebSocket client; without one, use /api/_changes.");
+        match status {
+            StatusCode::UPGRADE_REQUIRED => problem
+                .with(UPGRADE, HeaderValue::from_static("websocket"))
+                .with(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
+            _ => problem,
+        }
+    })?;
+    let (api, connection) = (Arc::clone(api), Arc::clone(connection));
+    connection.exchange.hand_over();
+    // Whoever stops the server waits for the goodbye.
+    let open = api.sockets.subscribe();
+    tokio::spawn(async move {
+        match hyper::upgrade::on(request).await {
+            Ok(upgraded) => Session::new(api, upgraded).await.run().await,
+            Err(error) => tracing::debug!(%error, "an upgrade to a WebSocket failed"),
+        }
+        drop((connection, open));
+    });
+    Ok(switching(&accept))
+}
+
+type Work = Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+struct Session {
+    api: Arc<Api>,
+    socket: WebSocketStream<TokioIo<Upgraded>>,
+    feeds: Feeds,
+    /// Requests whose answers are not there yet.
+    work: FuturesUnordered<Work>,
+    /// When the client last said anything.
+    heard: Instant,
+}
+
+/// Why a session goes on no more.
+enum Ended {
+    /// The client is gone, or does not read.
+    Lost,
+    /// The server or the node stops.
+    Stopping,
+    /// The client broke the protocol of WebSockets, or our limits of it.
+    Broken(String),
+}
+
+impl Session {
+    async fn new(api: Arc<Api>, upgraded: Upgraded) -> Session {
+        let message_bytes_max = api.node.info().limits.value_bytes.saturating_add(SOCKET_ENVELOPE_BYTES_MAX);
+        let config = WebSocketConfig::default()
+            .read_buffer_size(16 * 1024)
+            .write_buffer_size(0)
+            .max_write_buffer_size(SOCKET_WRITE_BUFFER_BYTES_MAX)
+            .max_message_size(Some(message_bytes_max))
+            .max_frame_size(Some(message_bytes_max));
+        let io = TokioIo::new(upgraded);
+        let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+        Session { api, socket, feeds: Feeds::new(), work: FuturesUnordered::new(), heard: Instant::now() }
+    }
+
+    async fn run(mut self) {
+        let ended = loop {
+            match self.turn().await {
+                Ok(()) => {}
+                Err(ended) => break ended,
+            }
+        };
+        let close = match ended {
+            Ended::Lost => return,
+            Ended::Stopping => {
+                let _ = self.send(events::closing_object(None, STOPPING)).await;
+                CloseFrame { code: CloseCode::Away, reason: Utf8Bytes::from_static(STOPPING) }
+            }
+            Ended::Broken(why) => {
+                tracing::debug!(%why, "a WebSocket of a client broke the rules");
+                CloseFrame { code: CloseCode::Policy, reason: Utf8Bytes::from_static("not a legal message") }
+            }
+        };
+        let goodbye = async {
+            let _ = self.socket.close(Some(close)).await;
+            // Until the client has read it and closes its side.
+            while let Some(Ok(_)) = self.socket.next().await {}
+        };
+        let _ = timeout(SOCKET_GOODBYE_MAX, goodbye).await;
+    }
+
+    /// Runs until the session ends; the clock of the heartbeat goes on between turns.
+    async fn turn(&mut self) -> Result<(), Ended> {
+        let mut stopped = self.api.stopped.clone();
+        let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = is_true(&mut stopped) => return Err(Ended::Stopping),
+                message = self.socket.next(), if self.work.len() < SOCKET_REQUESTS_MAX => {
+                    self.heard = Instant::now();
+                    self.receive(message).await?;
+                }
+                Some(told) = self.feeds.next(), if !self.feeds.is_empty() => self.tell(told).await?,
+                Some(reply) = self.work.next(), if !self.work.is_empty() => self.send(reply.text()).await?,
+                _ = heartbeat.tick() => {
+                    if self.work.is_empty() && self.heard.elapsed() > HEARTBEAT * 3 {
+                        return Err(Ended::Lost);
+                    }
+                    self.socket.send(Message::Ping(bytes::Bytes::new())).await.map_err(|_| Ended::Lost)?;
+                }
+            }
+        }
+    }
+
+    async fn receive(
+        &mut self,
+        message: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
+    ) -> Result<(), Ended> {
+        match message {
+            None | Some(Ok(Message::Close(_))) => Err(Ended::Lost),
+            Some(Err(error @ tokio_tungstenite::tungstenite::Error::Io(_))) => {
+                tracing::debug!(%error, "a WebSocket of a client ended early");
+                Err(Ended::Lost)
+            }
+            Some(Err(error)) => Err(Ended::Broken(error.to_string())),
+            // Answered by the library.
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),
+            Some(Ok(Message::Binary(_))) => {
+                let reply = Reply::refused(None, message::malformed("Messages are text, not binary."));
+                self.send(reply.text()).await
+            }
+            Some(Ok(Message::Text(text))) => match message::parse(&text) {
+                Ok(asked) => self.handle(asked, text.len()).await,
+                Err(reply) => self.send(reply.text()).await,
+            },
+        }
+    }
+
+    async fn handle(&mut self, (id, asked): (Box<RawValue>, Asked), bytes: usize) -> Result<(), Ended> {
+        let outcome = match asked {
+            Asked::Subscribe { prefixes, since, snapshot } => {
+                self.subscribe(&id, &prefixes, since.as_deref(), snapshot)
+            }
+            Asked::Unsubscribe { subscription } => match self.feeds.remove(&subscription) {
+                true => Ok(None),
+                false => Err(message::malformed("There is no such subscription on this socket.")),
+            },
+            Asked::Data(request) => {
+                match request::claim(&self.api, bytes) {
+                    Ok(claim) => {
+                        let api = Arc::clone(&self.api);
+                        self.work.push(Box::pin(async move {
+                            let reply = request::answer(&api, id, request).await;
+                            drop(claim);
+                            reply
+                        }));
+                    }
+                    Err(problem) => self.send(Reply::refused(Some(&id), problem).text()).await?,
+                }
+                return Ok(());
+            }
+        };
+        match outcome {
+            Ok(Some(feed)) => {
+                // The acknowledgement goes out before the first event.
+                let token = feed.token().to_string();
+                self.send(Reply::done(&id, &message::Subscribed { token }).text()).await?;
+                self.feeds.insert(id, feed);
+                Ok(())
+            }
+            Ok(None) => self.send(Reply::done(&id, &message::Nothing {}).text()).await,
+            Err(problem) => self.send(Reply::refused(Some(&id), problem).text()).await,
+        }
+    }
+
+    fn subscribe(
+        &self,
+        id: &RawValue,
+        prefixes: &[String],
+        since: Option<&str>,
+        snapshot: bool,
+    ) -> Result<Option<rejoin::Subscription>, Problem> {
+        if self.feeds.has(id) {
+            return Err(message::malformed("There is a subscription of this id on this socket already."));
+        }
+        if self.feeds.len() == SOCKET_SUBSCRIPTIONS_MAX {
+            return Err(message::malformed(&format!(
+                "This socket has {SOCKET_SUBSCRIPTIONS_MAX} subscriptions, which is the limit."
+            )));
+        }
+        let scopes = crate::changes::scopes(prefixes.iter().map(String::as_str))?;
+        let from = crate::changes::from(since, snapshot)?;
+        Ok(Some(self.api.node.subscribe_scopes(scopes, from)?))
+    }
+
+    async fn tell(&mut self, told: Told) -> Result<(), Ended> {
+        match told {
+            Told::Event(id, event) => self.send(events::object(Some(&id), &event)).await,
+            Told::Over => Err(Ended::Stopping),
+        }
+    }
+
+    async fn send(&mut self, text: String) -> Result<(), Ended> {
+        self.socket.send(Message::text(text)).await.map_err(|_| Ended::Lost)
+    }
+}
