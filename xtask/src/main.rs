@@ -2,6 +2,7 @@
 
 mod blackbox;
 mod licences;
+mod reliability;
 mod sim;
 mod test;
 
@@ -14,6 +15,7 @@ The project's own commands.
   cargo xtask sim        random worlds of replicas that fail; `cargo xtask sim --help` has the arguments
   cargo xtask blackbox   real servers over failing links, judged by what their clients saw:
                          [--seconds N] [--seed S] [--nodes N] [--json FILE] [--release]
+  cargo xtask reliability   the deep runs behind docs/reliability.md; `cargo xtask reliability --help`
   cargo xtask licences   whether every dependency's licence is one that deny.toml allows
 ";
 
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(),
         Some("sim") => sim::run(std::env::args().skip(2)),
         Some("blackbox") => blackbox::run(&arguments),
+        Some("reliability") => reliability::run(arguments.into_iter()),
         Some("licences") => {
             licences::check().map(|count| println!("{count} packages have an allowed licence"))
         }

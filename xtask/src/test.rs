@@ -15,6 +15,7 @@ pub(crate) fn run() -> Result<(), String> {
     step("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     step("core crates on bare metal", bare_metal)?;
     step("licences", || licences::check().map(drop))?;
+    step("figures of docs/reliability.md", crate::reliability::check)?;
     step("tests", || cargo(&["test", "--workspace"]))?;
     step("planted defects", || {
         cargo(&[
@@ -67,7 +68,7 @@ pub(crate) fn cargo_path() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_string())
 }
 
-fn run_command(mut command: Command) -> Result<(), String> {
+pub(crate) fn run_command(mut command: Command) -> Result<(), String> {
     let shown = format!("{command:?}").replace('"', "");
     let status = command.status().map_err(|error| format!("cannot run `{shown}`: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("`{shown}` failed ({status})")) }
