@@ -159,10 +159,11 @@ const HISTORY_SUCCESSOR: u8 = 2;
 const HISTORY_SHOWN: u8 = 4;
 
 pub(crate) fn put_superseded(lives: &mut LifeTable, row: &Superseded) -> Vec<u8> {
+    let flag = |holds: bool, flag: u8| if holds { flag } else { 0 };
     let mut value = vec![
-        (u8::from(row.concurrent) * HISTORY_CONCURRENT)
-            | (u8::from(row.by.is_some()) * HISTORY_SUCCESSOR)
-            | (u8::from(row.shown) * HISTORY_SHOWN),
+        flag(row.concurrent, HISTORY_CONCURRENT)
+            | flag(row.by.is_some(), HISTORY_SUCCESSOR)
+            | flag(row.shown, HISTORY_SHOWN),
     ];
     if let Some(by) = row.by {
         put_dot(&mut value, lives, by);
