@@ -7,8 +7,10 @@
     reason = "helpers of tests, where a panic is a failure"
 )]
 
+use std::time::Duration;
+
 use futures_util::{StreamExt, TryStreamExt};
-use rejoin_client::{Client, Condition, Error, Event, Item};
+use rejoin_client::{Ack, Client, Condition, Error, Event, Item, Resolution, WriteOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -148,4 +150,60 @@ async fn a_feed_is_cut_into_lines_wherever_it_is_cut_into_pieces() {
         "{request}"
     );
     assert!(request.to_lowercase().contains("accept: application/x-ndjson"));
+}
+
+#[tokio::test]
+async fn a_write_says_what_was_read_and_how_many_must_hold_it() {
+    let body = r#"{"path":"a","value":7,"version":"v","timestamp":1,"applied":true,
+        "receipt":{"wanted":2,"complete":false,"holders":["n"]}}"#;
+    let headers = "Location: /api/a\r\nRejoin-Context: next\r\n";
+    let short = answer("202 Accepted", headers, body);
+    let (client, requests) = server(&[&short, &short, &short]).await;
+    let options = WriteOptions {
+        condition: Condition::Present,
+        context: Some("seen".into()),
+        wait: Some(Duration::from_secs(2)),
+        ack: Some(Ack { nodes: 2, timeout: Duration::from_millis(1_500) }),
+    };
+    let written = client.put_with("a", "7", &options).await.unwrap();
+    assert!(written.created, "a short receipt does not hide that the path is new");
+    assert_eq!(written.context.as_deref(), Some("next"));
+    let receipt = written.receipt.unwrap();
+    assert_eq!(
+        (receipt.wanted, receipt.complete, receipt.holders.as_slice()),
+        (2, false, &["n".to_owned()][..])
+    );
+    client.resolve("a/b", &Resolution::Keep("v\"".into()), &options).await.unwrap();
+    client.revert("a", "v", &WriteOptions::default()).await.unwrap();
+    let requests = requests.await.unwrap();
+    assert!(requests[0].starts_with("PUT /api/a?ack=2&timeout=1500ms HTTP/1.1\r\n"), "{}", requests[0]);
+    for header in ["if-match: *", "rejoin-context: seen", "rejoin-wait: 2000ms"] {
+        assert!(requests[0].to_lowercase().contains(&format!("\r\n{header}\r\n")), "{}", requests[0]);
+    }
+    assert!(requests[1].starts_with("POST /api/_conflicts/a/b?ack=2"), "{}", requests[1]);
+    assert!(requests[1].ends_with(r#"{"keep":"v\""}"#), "{}", requests[1]);
+    assert!(requests[2].starts_with("POST /api/history/a HTTP/1.1\r\n"), "{}", requests[2]);
+    assert!(requests[2].ends_with(r#"{"version":"v"}"#) && !requests[2].to_lowercase().contains("rejoin-"));
+    let unsendable = WriteOptions { context: Some("line\nbreak".into()), ..WriteOptions::default() };
+    assert_eq!(client.put_with("a", "7", &unsendable).await.unwrap_err().code(), "invalid_context");
+}
+
+#[tokio::test]
+async fn conflicts_keep_every_value_as_it_was_sent() {
+    let page = r#"{"items":[{"path":"a","state":"open","strategy":"last-write-wins","winner":"v2","why":"W.",
+        "value":null,"etag":"e","context":"c","conflicts":1,"versions":[
+        {"version":"v2","origin":"n","timestamp":2,"counter":0,"op":"put","value":null,"wins":true},
+        {"version":"v1","origin":"m","timestamp":1,"counter":0,"op":"delete","wins":false}],
+        "resolved":[{"by":"v0","versions":[{"op":"put","value":1.0,"version":"u","outcome":"lost","concurrent":true}]}]},
+        {"path":"b","state":"resolved","resolved":[]}],"cursor":"next"}"#;
+    let (client, requests) = server(&[&answer("200 OK", "", page)]).await;
+    let page = client.conflicts("a b/").open().limit(2).cursor("c/").page().await.unwrap();
+    let conflict = &page.items[0];
+    assert_eq!(conflict.value.as_ref().unwrap().get(), "null", "a null is a value");
+    assert!(conflict.versions[1].value.is_none());
+    let past = &conflict.resolved[0].versions[0];
+    assert_eq!((past.value().unwrap().get(), past.outcome.as_deref()), ("1.0", Some("lost")));
+    assert_eq!((page.items[1].versions.len(), page.cursor.as_deref()), (0, Some("next")));
+    let request = requests.await.unwrap().remove(0);
+    assert!(request.starts_with("GET /api/_conflicts/a%20b/?state=open&limit=2&cursor=c/ "), "{request}");
 }

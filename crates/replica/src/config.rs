@@ -21,6 +21,12 @@ pub const RECEIPT_HOPS_MAX: u8 = 3;
 /// Writes that one question for a receipt names: 1,024, as a batch of a client may have.
 pub const RECEIPT_DOTS_MAX: usize = 1_024;
 
+/// Writes that all open questions of more than one name together: 65,536, some 2 MiB.
+pub const RECEIPTS_DOTS_OPEN_MAX: usize = 65_536;
+
+/// Nodes that one question hears of: 1,024. A cluster of more has no use for all of their names.
+pub const RECEIPT_HOLDERS_MAX: usize = 1_024;
+
 /// Questions, or answers, in one message: 1,024, below 256 KiB when each names one write.
 pub const RECEIPTS_PER_MESSAGE_MAX: usize = 1_024;
 

@@ -12,7 +12,10 @@ use alloc::vec::Vec;
 
 use rejoin_causal::{Dot, NodeId};
 
-use crate::config::{RECEIPT_HOPS_MAX, RECEIPT_WAIT_MS_MAX, RECEIPTS_OPEN_MAX, RECEIPTS_PER_MESSAGE_MAX};
+use crate::config::{
+    RECEIPT_HOLDERS_MAX, RECEIPT_HOPS_MAX, RECEIPT_WAIT_MS_MAX, RECEIPTS_DOTS_OPEN_MAX, RECEIPTS_OPEN_MAX,
+    RECEIPTS_PER_MESSAGE_MAX,
+};
 use crate::effect::Effect;
 use crate::input::{LinkId, RequestId};
 use crate::message::{Holder, Message, Question};
@@ -42,12 +45,15 @@ struct Open {
 }
 
 impl Receipts {
-    /// Makes room by dropping what nobody waits for any more; false when there is none.
-    fn has_room(&mut self, now_ms: u64) -> bool {
+    /// Makes room for a question about so many writes by dropping what nobody waits for any more; false when there is
+    /// none.
+    fn has_room(&mut self, dots: usize, now_ms: u64) -> bool {
         if self.open.len() >= RECEIPTS_OPEN_MAX {
             self.expire(now_ms);
         }
-        self.open.len() < RECEIPTS_OPEN_MAX
+        // Questions about one write are bounded by their number.
+        let asked = || self.open.values().map(|open| open.dots.len()).sum::<usize>();
+        self.open.len() < RECEIPTS_OPEN_MAX && (dots <= 1 || asked() + dots <= RECEIPTS_DOTS_OPEN_MAX)
     }
 
     pub(crate) fn expire(&mut self, now_ms: u64) {
@@ -57,7 +63,7 @@ impl Receipts {
     /// Puts down that a node has applied what a question asks for; tells those who want to know.
     fn note(&mut self, id: Dot, node: NodeId, effects: &mut Vec<Effect>) {
         let Some(open) = self.open.get_mut(&id) else { return };
-        if node == id.node || !open.holders.insert(node) {
+        if node == id.node || open.holders.len() >= RECEIPT_HOLDERS_MAX || !open.holders.insert(node) {
             return;
         }
         effects.extend(open.request.map(|request| Effect::Holder(request, node)));
@@ -78,7 +84,7 @@ impl Replica {
     ) {
         let now_ms = group.now.steady_ms;
         // Without room there is no answer, and whoever asked goes by its own time.
-        if !self.receipts.has_room(now_ms) {
+        if !self.receipts.has_room(dots.len(), now_ms) {
             return;
         }
         let id = Dot { node: self.node, epoch: self.epoch, seq: request.0 };
@@ -114,7 +120,7 @@ impl Replica {
             }
             return;
         }
-        if !self.receipts.has_room(now_ms) {
+        if !self.receipts.has_room(dots.len(), now_ms) {
             return;
         }
         let open = Open {

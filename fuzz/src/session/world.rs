@@ -290,6 +290,7 @@ impl<'a> World<'a> {
             0..=3 => Change::Put(value(bytes)),
             4 => Change::Replace(value(bytes)),
             5 => Change::Patch(value(bytes)),
+            6 => Change::Resolve(value(bytes)),
             _ => Change::Delete,
         };
         let tag = || vec![rejoin_replica::etag(&document)];
