@@ -11,7 +11,7 @@ use std::process::ExitCode;
 const HELP: &str = "\
 The project's own commands.
 
-  cargo xtask test       everything that CI checks: format, lints, bare-metal build, licences, tests, docs
+  cargo xtask test       everything that CI checks: format, lints, bare-metal build, licences, tests, planted defects, docs
   cargo xtask sim        random worlds of replicas that fail; `cargo xtask sim --help` has the arguments
   cargo xtask blackbox   real servers over failing links, judged by what their clients saw:
                          [--seconds N] [--seed S] [--nodes N] [--json FILE] [--release]

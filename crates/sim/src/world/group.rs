@@ -450,6 +450,18 @@ impl World {
             return Ok(());
         }
         let this = &self.nodes[node];
+        let read = |error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}"));
+        let known = before.frontier().map_err(read)?;
+        if this.process.as_ref().is_some_and(|process| *process.replica.frontier() != known) {
+            // So can one that comes out of quarantine.
+            return Ok(());
+        }
+        // A catch-up reads a snapshot that may hold what would be forgotten. A link that was closed takes its reader along.
+        let closes = committed.released.iter().any(|effect| matches!(effect, Effect::Close(..)));
+        let serving = this.process.as_ref().map_or(0, |process| process.serving.len());
+        ensure(closes || serving == 0, Promise::Collection, || {
+            format!("{} forgets {:?} while it serves {serving} catch-ups", this.name, committed.removed)
+        })?;
         let oldest_ms =
             this.clock.now(self.now_ms).wall_ms.saturating_sub(this.config.tombstone_retention_ms);
         for path in &committed.removed {
