@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue, ORIGIN};
@@ -13,11 +13,13 @@ use tokio::sync::{Semaphore, watch};
 use crate::answer::{self, Stream};
 use crate::config::ServeLimits;
 use crate::guard::Guard;
+use crate::metrics::RequestCounts;
 use crate::problem::Problem;
 use crate::route::{Route, RouteError, reserved_name};
 use crate::server::{Connection, ServeOptions};
 use crate::{
-    catch_up, changes, conflicts, data, explain, history, link, peers, probe, receipts, scan, socket, status,
+    catch_up, changes, conflicts, data, explain, history, link, metrics, openapi, peers, probe, receipts,
+    scan, socket, status,
 };
 
 /// What all requests share.
@@ -35,6 +37,8 @@ pub(crate) struct Api {
     pub(crate) stopped: watch::Receiver<bool>,
     /// Has a receiver for each open socket of a client.
     pub(crate) sockets: watch::Sender<()>,
+    /// What was asked so far.
+    pub(crate) requests: Arc<RequestCounts>,
     guard: Guard,
 }
 
@@ -54,7 +58,8 @@ impl Api {
         );
         let limits = options.limits.clone();
         let bodies = Arc::new(Semaphore::new(limits.bodies_bytes.min(Semaphore::MAX_PERMITS)));
-        Api { node, limits, bound, bodies, stopped, sockets: watch::Sender::new(()), guard }
+        let requests = Arc::new(RequestCounts::new());
+        Api { node, limits, bound, bodies, stopped, sockets: watch::Sender::new(()), requests, guard }
     }
 
     /// Answers a request.
@@ -64,18 +69,23 @@ impl Api {
         request: Request<Incoming>,
     ) -> Response<Stream> {
         let origin = request.headers().get(ORIGIN).cloned();
-        let mut response = self.guarded(connection, request).await.unwrap_or_else(Problem::into_response);
+        let (begun, method) = (Instant::now(), request.method().clone());
+        let route = Route::of(request.uri().path());
+        let endpoint = route.as_ref().ok().map(Route::endpoint);
+        let answered = self.guarded(connection, route, request).await;
+        let mut response = answered.unwrap_or_else(Problem::into_response);
         self.guard.open_to_origin(origin.as_ref(), &mut response);
+        self.requests.count(endpoint, &method, response.status(), begun.elapsed());
         response
     }
 
     async fn guarded(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
+        route: Result<Route, RouteError>,
         request: Request<Incoming>,
     ) -> Result<Response<Stream>, Problem> {
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let route = Route::of(uri.path());
         // Orchestrators ask by pod address and without a token; the answer tells nothing.
         if route != Ok(Route::Live) {
             if let Some(response) = self.guard.preflight(&method, request.headers()) {
@@ -101,7 +111,14 @@ impl Api {
     ) -> Result<Response<Stream>, Problem> {
         let in_session = !matches!(
             route,
-            Route::Live | Route::Ready | Route::Version | Route::Link | Route::Socket | Route::Changes
+            Route::Live
+                | Route::Ready
+                | Route::Version
+                | Route::Metrics
+                | Route::OpenApi
+                | Route::Link
+                | Route::Socket
+                | Route::Changes
         );
         if in_session {
             catch_up::wait(&self.node, request.headers()).await?;
@@ -122,6 +139,8 @@ impl Api {
             Route::Live => probe::live(&request),
             Route::Ready => probe::ready(self, &request),
             Route::Version => probe::version(&request),
+            Route::Metrics => metrics::answer(self, &request).await,
+            Route::OpenApi => openapi::answer(&request),
         };
         if in_session { catch_up::put_token(&self.node, answer) } else { answer }
     }

@@ -5,6 +5,8 @@
 use hyper::Method;
 use rejoin::{Path, PathError, Prefix};
 
+use crate::endpoint::Endpoint;
+
 /// What a request is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
@@ -38,6 +40,10 @@ pub(crate) enum Route {
     Ready,
     /// `/version`
     Version,
+    /// `/metrics`
+    Metrics,
+    /// `/api/_openapi.json`
+    OpenApi,
 }
 
 /// Why a target has no route.
@@ -56,6 +62,7 @@ impl Route {
             "/livez" => return Ok(Route::Live),
             "/readyz" => return Ok(Route::Ready),
             "/version" => return Ok(Route::Version),
+            "/metrics" => return Ok(Route::Metrics),
             _ => {}
         }
         let below = raw.strip_prefix("/api/").ok_or(RouteError::Unknown)?;
@@ -83,8 +90,32 @@ impl Route {
             ("_changes", None) => Ok(Route::Changes),
             ("_ws", None) => Ok(Route::Socket),
             ("_link", None) => Ok(Route::Link),
+            ("_openapi.json", None) => Ok(Route::OpenApi),
             (first, _) if first.starts_with('_') => Err(RouteError::Unknown),
             _ => path(below).map(Route::Data),
+        }
+    }
+
+    /// The route without its parameters.
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        match self {
+            Route::Data(_) => Endpoint::Data,
+            Route::Scan(_) => Endpoint::Scan,
+            Route::History(_) => Endpoint::History,
+            Route::Status => Endpoint::Status,
+            Route::AntiEntropy => Endpoint::AntiEntropy,
+            Route::Peers => Endpoint::Peers,
+            Route::Conflicts(_) => Endpoint::Conflicts,
+            Route::Where(_) => Endpoint::Where,
+            Route::Explain(_) => Endpoint::Explain,
+            Route::Changes => Endpoint::Changes,
+            Route::Socket => Endpoint::Socket,
+            Route::Link => Endpoint::Link,
+            Route::OpenApi => Endpoint::OpenApi,
+            Route::Live => Endpoint::Live,
+            Route::Ready => Endpoint::Ready,
+            Route::Version => Endpoint::Version,
+            Route::Metrics => Endpoint::Metrics,
         }
     }
 

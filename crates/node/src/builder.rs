@@ -16,11 +16,12 @@ use crate::config::{
     DISK_RESERVE_BYTES, Durability, Limits, NAME_BYTES_MAX, QUEUE_JOBS_MAX, SCAN_ITEMS_MAX,
     SCAN_PAGE_BYTES_MAX,
 };
-use crate::engine::NodeEngine;
+use crate::engine::{Kind, NodeEngine};
 use crate::entry::hex;
 use crate::feed::hub::Hub;
 use crate::feed::lineage::Lineage;
 use crate::links::{Links, add_peer, run_link};
+use crate::metrics::{Metrics, watched};
 use crate::node::{Node, NodeInfo};
 use crate::shared::{Published, Shared};
 use crate::token::Applied;
@@ -203,7 +204,8 @@ impl Builder {
     /// then.
     pub async fn open(self) -> Result<Node, Error> {
         self.check()?;
-        let policy = Arc::new(self.policy()?);
+        let metrics = Arc::new(Metrics::default());
+        let policy = Arc::new(self.policy(&metrics)?);
         let cluster_secret = self.cluster_secret.as_ref().map(ClusterSecret::new);
         let cluster = match &cluster_secret {
             Some(secret) => ClusterId::of_secret(secret),
@@ -222,7 +224,7 @@ impl Builder {
             None => None,
         };
 
-        let (engine_name, mut store) = self.open_store().await?;
+        let (engine_name, mut store) = self.open_store(&metrics).await?;
         let key = match store.note(KEY_NOTE).map_err(|error| Error::open(&error))? {
             Some(seed) => {
                 let seed =
@@ -293,6 +295,7 @@ impl Builder {
             link_status: Mutex::default(),
             hub: Arc::new(Hub::new(sequence)),
             lineage,
+            metrics,
             disk_reserve: self.disk_reserve,
             disk_full: watch::Sender::new(false),
             failed: watch::Sender::new(None),
@@ -346,11 +349,11 @@ impl Builder {
         Ok(())
     }
 
-    fn policy(&self) -> Result<Policy, Error> {
-        let mut policy = Policy::new(self.default_strategy.clone());
+    fn policy(&self, metrics: &Arc<Metrics>) -> Result<Policy, Error> {
+        let mut policy = Policy::new(watched(self.default_strategy.clone(), metrics));
         for (prefix, strategy) in &self.strategies {
             let prefix = Path::parse(prefix.trim_end_matches('/'))?;
-            policy = policy.with(&prefix, strategy.clone());
+            policy = policy.with(&prefix, watched(strategy.clone(), metrics));
         }
         Ok(policy)
     }
@@ -368,8 +371,9 @@ impl Builder {
         }
     }
 
-    async fn open_store(&self) -> Result<(&'static str, Store<NodeEngine>), Error> {
+    async fn open_store(&self, metrics: &Arc<Metrics>) -> Result<(&'static str, Store<NodeEngine>), Error> {
         let (durability, directory) = (self.durability, self.data_dir.clone());
+        let metrics = Arc::clone(metrics);
         let open = move || {
             let engine = match directory.filter(|_| durability != Durability::Memory) {
                 Some(directory) => {
@@ -379,10 +383,11 @@ impl Builder {
                         let bytes = engine.torn_bytes();
                         tracing::info!(bytes, "dropped an incomplete commit at the end of the journal");
                     }
-                    NodeEngine::Fjall(engine)
+                    Kind::Fjall(engine)
                 }
-                None => NodeEngine::Memory(MemoryEngine::new()),
+                None => Kind::Memory(MemoryEngine::new()),
             };
+            let engine = NodeEngine::new(engine, metrics);
             let sync = match durability {
                 Durability::Disk => SyncPolicy::EveryCommit,
                 Durability::Os | Durability::Memory => SyncPolicy::Never,

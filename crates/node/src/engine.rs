@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rejoin_store::engine::{
@@ -9,8 +10,16 @@ use rejoin_store::engine::{
     MemoryRange, MemorySnapshot, RawBatch, RawSnapshot,
 };
 
+use crate::metrics::Metrics;
+
+/// The engine, with a watch on what it takes to write.
+pub(crate) struct NodeEngine {
+    kind: Kind,
+    metrics: Arc<Metrics>,
+}
+
 /// On disk or in memory, chosen at run time by [`crate::Durability`].
-pub(crate) enum NodeEngine {
+pub(crate) enum Kind {
     Fjall(FjallEngine),
     Memory(MemoryEngine),
 }
@@ -41,10 +50,14 @@ impl fmt::Debug for NodeSnapshot {
 }
 
 impl NodeEngine {
+    pub(crate) fn new(kind: Kind, metrics: Arc<Metrics>) -> NodeEngine {
+        NodeEngine { kind, metrics }
+    }
+
     pub(crate) fn name(&self) -> &'static str {
-        match self {
-            NodeEngine::Fjall(_) => "fjall",
-            NodeEngine::Memory(_) => "memory",
+        match &self.kind {
+            Kind::Fjall(_) => "fjall",
+            Kind::Memory(_) => "memory",
         }
     }
 }
@@ -53,44 +66,44 @@ impl Engine for NodeEngine {
     type Snapshot = NodeSnapshot;
 
     fn snapshot(&self) -> NodeSnapshot {
-        match self {
-            NodeEngine::Fjall(engine) => NodeSnapshot::Fjall(engine.snapshot()),
-            NodeEngine::Memory(engine) => NodeSnapshot::Memory(engine.snapshot()),
+        match &self.kind {
+            Kind::Fjall(engine) => NodeSnapshot::Fjall(engine.snapshot()),
+            Kind::Memory(engine) => NodeSnapshot::Memory(engine.snapshot()),
         }
     }
 
     fn commit(&self, batch: RawBatch) -> Result<(), EngineError> {
-        match self {
-            NodeEngine::Fjall(engine) => engine.commit(batch),
-            NodeEngine::Memory(engine) => engine.commit(batch),
-        }
+        self.metrics.commit.time(|| match &self.kind {
+            Kind::Fjall(engine) => engine.commit(batch),
+            Kind::Memory(engine) => engine.commit(batch),
+        })
     }
 
     fn sync(&self) -> Result<(), EngineError> {
-        match self {
-            NodeEngine::Fjall(engine) => engine.sync(),
-            NodeEngine::Memory(engine) => engine.sync(),
-        }
+        self.metrics.fsync.time(|| match &self.kind {
+            Kind::Fjall(engine) => engine.sync(),
+            Kind::Memory(engine) => engine.sync(),
+        })
     }
 
     fn disk_bytes(&self) -> u64 {
-        match self {
-            NodeEngine::Fjall(engine) => engine.disk_bytes(),
-            NodeEngine::Memory(engine) => engine.disk_bytes(),
+        match &self.kind {
+            Kind::Fjall(engine) => engine.disk_bytes(),
+            Kind::Memory(engine) => engine.disk_bytes(),
         }
     }
 
     fn disk_space(&self) -> Option<DiskSpace> {
-        match self {
-            NodeEngine::Fjall(engine) => engine.disk_space(),
-            NodeEngine::Memory(engine) => engine.disk_space(),
+        match &self.kind {
+            Kind::Fjall(engine) => engine.disk_space(),
+            Kind::Memory(engine) => engine.disk_space(),
         }
     }
 
     fn close(self) -> Result<(), EngineError> {
-        match self {
-            NodeEngine::Fjall(engine) => engine.close(),
-            NodeEngine::Memory(engine) => engine.close(),
+        match self.kind {
+            Kind::Fjall(engine) => engine.close(),
+            Kind::Memory(engine) => engine.close(),
         }
     }
 }

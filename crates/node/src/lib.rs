@@ -63,6 +63,7 @@ mod filter;
 mod links;
 mod listing;
 mod member;
+mod metrics;
 mod node;
 mod projection;
 mod receipts;
@@ -85,6 +86,7 @@ pub use feed::token::FeedToken;
 pub use filter::Filter;
 pub use listing::{Listed, Listing, ListingPage};
 pub use member::SyntaxError;
+pub use metrics::{Histogram, Metrics, WriteCounts};
 pub use node::{Node, NodeInfo};
 pub use projection::Projection;
 pub use receipts::{NodeAt, RECEIPT_WAIT_MAX, Receipt, Whereabouts};
@@ -98,6 +100,6 @@ pub use rejoin_replica::json::{Json, JsonError, JsonLimits};
 pub use rejoin_replica::path::{Path, PathError, Prefix, Scope};
 pub use rejoin_replica::strategy::{Candidate, Custom, Resolver, ResolverError};
 pub use rejoin_replica::{
-    Change, Condition, Context, ContextError, Current, Observed, Policy, RoundReport, Strategy, Visible,
-    Write,
+    Change, Condition, ConflictTally, Context, ContextError, Current, Observed, Policy, RoundReport,
+    Strategy, Tally, Visible, Write,
 };

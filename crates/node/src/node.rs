@@ -20,6 +20,7 @@ use crate::config::{Durability, Limits, ROUND_WAIT_MAX};
 use crate::entry::{Entry, HistoryEntry, HistoryPage};
 use crate::feed::scopes::Scopes;
 use crate::links::{add_peer, remove_peer, run_link};
+use crate::metrics::Metrics;
 use crate::scan::Scan;
 use crate::shared::{Job, Shared};
 use crate::subscribe::{From, Subscription};
@@ -187,8 +188,10 @@ impl Node {
 
     /// Does a write with everything that can be said about one.
     pub async fn write(&self, write: Write) -> Result<Written, Error> {
-        let write = self.shared().ask(|answer| Job::Write(write, answer)).await??;
-        Ok(Written { write: *write, token: self.token() })
+        let counting = self.shared().metrics.writes.begin(&write.change);
+        let ended = self.shared().ask(|answer| Job::Write(write, answer)).await.flatten();
+        counting.end(&ended);
+        Ok(Written { write: *ended?, token: self.token() })
     }
 
     /// What is at a path: `None` when nobody ever wrote it, an entry without a value when it was deleted.
@@ -226,6 +229,11 @@ impl Node {
     /// What does not change while the node runs.
     pub fn info(&self) -> &NodeInfo {
         &self.shared().info
+    }
+
+    /// What the node counts of its own work.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared().metrics
     }
 
     /// Whether the node can serve; otherwise why not.

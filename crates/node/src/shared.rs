@@ -16,6 +16,7 @@ use crate::engine::{NodeEngine, NodeSnapshot};
 use crate::feed::hub::Hub;
 use crate::feed::lineage::Lineage;
 use crate::links::{Links, Ports};
+use crate::metrics::Metrics;
 use crate::node::NodeInfo;
 use crate::token::Applied;
 
@@ -76,6 +77,7 @@ pub(crate) struct Shared {
     pub(crate) hub: Arc<Hub>,
     /// Which positions of the feed are positions of this feed.
     pub(crate) lineage: Lineage,
+    pub(crate) metrics: Arc<Metrics>,
     /// Free space that is kept back, in bytes.
     pub(crate) disk_reserve: u64,
     /// Set while the disk is nearly full: nothing is accepted from peers then.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use rejoin_causal::{Epoch, Hlc, NodeId, VersionVector};
-use rejoin_replica::LinkStatus;
+use rejoin_replica::{LinkStatus, Tally};
 
 use crate::config::{Durability, Limits};
 use crate::feed::hub::FeedStatus;
@@ -78,6 +78,12 @@ pub struct PeerStatus {
     pub behind: u64,
     /// Bytes waiting to be sent.
     pub queue_bytes: u64,
+    /// Bytes that came over the link, handshake and framing included; 0 without a link.
+    pub bytes_in: u64,
+    /// Bytes that went over it.
+    pub bytes_out: u64,
+    /// It has other conflict strategies, so that the two may show different values.
+    pub policy_differs: bool,
     /// Why the last attempt or link ended.
     pub last_error: Option<String>,
     /// When the next attempt is due.
@@ -143,6 +149,8 @@ pub struct NodeStatus {
     pub subscriptions: u64,
     /// How subscriptions have fared.
     pub feed: FeedStatus,
+    /// What the replica has done since the node opened.
+    pub tally: Tally,
     /// What it accepts from clients.
     pub limits: Limits,
 }
@@ -189,6 +197,7 @@ impl Node {
             }),
             subscriptions: shared.hub.subscriptions(),
             feed: shared.hub.status(),
+            tally: status.tally,
             limits: info.limits,
         })
     }
@@ -204,6 +213,7 @@ impl Node {
     pub fn peers(&self) -> Vec<PeerStatus> {
         let shared = self.shared();
         let sessions = lock(&shared.link_status).clone();
+        let policy = shared.identity().policy;
         let session = |link| sessions.iter().find(|session: &&LinkStatus| session.link == link);
         let mut peers: Vec<PeerStatus> = shared.links.with_up(|up| {
             let linked = up.iter().map(|(link, up)| PeerStatus {
@@ -218,6 +228,9 @@ impl Node {
                 ahead: session(*link).map_or(0, |session| session.ahead),
                 behind: session(*link).map_or(0, |session| session.behind),
                 queue_bytes: session(*link).map_or(0, |session| session.queued_bytes),
+                bytes_in: up.stats.bytes_in(),
+                bytes_out: up.stats.bytes_out(),
+                policy_differs: up.peer.policy != policy,
                 last_error: None,
                 next_retry_at: None,
             });
@@ -248,6 +261,9 @@ impl Node {
                     ahead: 0,
                     behind: 0,
                     queue_bytes: 0,
+                    bytes_in: 0,
+                    bytes_out: 0,
+                    policy_differs: false,
                     last_error: dialed.last_error.clone(),
                     next_retry_at: dialed.next_retry_at,
                 });

@@ -12,6 +12,7 @@ use crate::input::{LinkId, RequestId};
 use crate::message::{Message, PathState};
 use crate::path::Path;
 use crate::strategy::Visible;
+use crate::tally::Tally;
 use crate::view::Counters;
 
 /// A write that was done.
@@ -171,6 +172,8 @@ pub struct Status {
     pub quarantined: u64,
     /// The greatest lead of a peer's stamp over the local clock seen, in milliseconds.
     pub skew_max_ms: u64,
+    /// What it has done since it was opened.
+    pub tally: Tally,
     /// When the last anti-entropy exchange ended, on the steady clock; and how long it took.
     pub last_round: Option<(u64, u64)>,
 }

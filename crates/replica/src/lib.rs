@@ -27,6 +27,7 @@ mod receipts;
 mod replica;
 mod session;
 mod sync;
+mod tally;
 mod write;
 
 pub mod batch;
@@ -57,4 +58,5 @@ pub use message::Message;
 pub use policy::{Policy, etag};
 pub use replica::{Replica, Start};
 pub use strategy::{Strategy, Visible};
+pub use tally::{ConflictTally, Tally};
 pub use view::{Counters, Record, Summary, Superseded, View};

@@ -29,6 +29,7 @@ use crate::quarantine::Quarantine;
 use crate::random::Random;
 use crate::receipts::Receipts;
 use crate::session::Link;
+use crate::tally::Tally;
 use crate::view::{Counters, View};
 
 /// Who a replica is and where it starts from.
@@ -70,6 +71,7 @@ pub struct Replica {
     pub(crate) renewing: Option<Vec<(RequestId, Write)>>,
     pub(crate) last_round: Option<(u64, u64)>,
     pub(crate) skew_max_ms: u64,
+    pub(crate) tally: Tally,
     pub(crate) next_anti_entropy_ms: Option<u64>,
     pub(crate) next_collect_ms: u64,
     pub(crate) collect_after: Option<(rejoin_causal::Hlc, Path)>,
@@ -145,6 +147,7 @@ impl Replica {
             renewing: None,
             last_round: None,
             skew_max_ms: 0,
+            tally: Tally::default(),
             next_anti_entropy_ms,
             collect_after: None,
             random,
@@ -345,6 +348,11 @@ impl Replica {
         }
         let moved = Moved { added: merged.added.len() as u64, removed: merged.removed.len() as u64, fenced };
         let past = merged.document.is_empty() && !is_applied(&self.frontier, merged.document.vv());
+        let versions_before = before.as_ref().map_or(0, |record| record.document.versions().len());
+        let versions_after = merged.document.versions().len();
+        if versions_before > 1 || versions_after > 1 {
+            self.tally.versions_changed(self.policy.strategy(path), versions_before, versions_after);
+        }
         let contested = before.as_ref().map(|record| &record.document);
         let contested = contested.filter(|document| document.versions().len() > 1 && moved.removed > 0);
         let shown = contested.and_then(|document| self.policy.strategy(path).visible(path, document));
@@ -459,6 +467,7 @@ impl Replica {
             links: self.links.iter().map(link).collect(),
             quarantined: self.quarantine.len() as u64,
             skew_max_ms: self.skew_max_ms,
+            tally: self.tally,
             last_round: self.last_round,
         }
     }

@@ -144,7 +144,10 @@ impl Replica {
             Message::Push(mut entries) => {
                 // A push names every dot that is news in it: most duplicates end here, without a read. A chunk does
                 // not, and the void claims at the end of its catch-up rely on its documents having been merged.
+                let pushed = entries.len();
                 entries.retain(|entry| !entry.claims().all(|dot| self.frontier.contains(dot)));
+                self.tally.documents_received += pushed as u64;
+                self.tally.documents_duplicate += (pushed - entries.len()) as u64;
                 self.receive(group, id, entries)?;
             }
             Message::Chunk(entries) => {
@@ -236,6 +239,7 @@ impl Replica {
 
     /// Both have the same: live, in both directions. A probe of our own may still be out: both ends ask at times.
     fn found_equal<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
+        self.tally.catch_ups_received += 1;
         self.update(id, |link| {
             link.caught_up = true;
             link.behind = 0;
@@ -314,6 +318,8 @@ impl Replica {
         let Some(link) = self.links.get_mut(&id) else { return };
         let Session::CatchingUp { again } = &mut link.session else { return };
         let again = again.take();
+        self.tally.catch_ups_served += 1;
+        self.tally.documents_served += documents;
         link.serving = 0;
         link.lag.remove_all(claims);
         link.session = Session::Live;
@@ -355,6 +361,7 @@ impl Replica {
     }
 
     fn count_received(&mut self, id: LinkId, documents: u64) {
+        self.tally.documents_received += documents;
         for round in self.rounds.iter_mut().filter(|round| round.waiting.contains(&id)) {
             round.report.documents_received += documents;
         }
@@ -387,6 +394,7 @@ impl Replica {
             let (path, dot) = (entry.path.clone(), newest.dot);
             group.effects.push(Effect::Alarm(Alarm::Quarantined { path, dot, ahead_ms: lead_ms }));
         }
+        self.tally.quarantined += 1;
         let release_ms = group.now.wall_ms + lead_ms;
         let dots: Frontier = entry.claims().collect();
         if !self.quarantine.hold(entry, release_ms, self.config.quarantine_entries_max) {
@@ -597,6 +605,7 @@ impl Replica {
             for dot in dots {
                 self.applied(group, &path, dot, Some(id));
             }
+            self.tally.versions_repaired += moved.added + moved.removed;
             for round in self.rounds.iter_mut().filter(|round| round.waiting.contains(&id)) {
                 round.report.repaired += moved.added + moved.removed;
             }
@@ -630,6 +639,7 @@ impl Replica {
     fn audit_done<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let Some(audit) = link.audit.take() else { return };
+        self.tally.digest_sessions += 1;
         group.effects.push(Effect::Audit(id, AuditStep::Stop));
         if !audit.opener {
             self.say(group, id, &Message::AuditDone);
@@ -683,6 +693,10 @@ impl Replica {
         if round.equal || round.exchanges >= EXCHANGES_PER_ROUND {
             let (equal, started_ms) = (round.equal, round.started_ms);
             link.round = None;
+            match equal {
+                true => self.tally.rounds_equal += 1,
+                false => self.tally.rounds_unequal += 1,
+            }
             self.last_round = Some((group.now.steady_ms, group.now.steady_ms.saturating_sub(started_ms)));
             self.round_left(group, id, equal);
         } else {

@@ -4,7 +4,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use rejoin_causal::{Dot, Epoch, Frontier, NodeId, token};
+use rejoin_causal::{Dot, Epoch, Frontier, NodeId, Token};
 use rejoin_replica::context::CONTEXT_BYTES_MAX;
 use rejoin_replica::path::Path;
 use rejoin_replica::{Context, ContextError};
@@ -59,7 +59,7 @@ fn what_is_no_context_is_told_apart() {
     assert_eq!(Context::decode(&long, &a), Err(ContextError::TooLong { bytes: long.len() }));
     let few = Context::new(dots.clone().take(200));
     assert_eq!(Context::decode(&few.encode(&a), &a), Ok(few), "some 200 siblings fit");
-    let token = token::encode(&dots.take(2).collect::<Frontier>());
+    let token = Token::of(&dots.take(2).collect::<Frontier>()).to_string();
     assert_eq!(Context::decode(&token, &a), Err(ContextError::Malformed), "a token is no context");
     assert_eq!(Context::decode("", &a), Err(ContextError::Malformed));
     let repeated = Dot { node: NodeId([1; 16]), epoch: Epoch(1), seq: 1 };

@@ -13,6 +13,7 @@ mod conditions;
 mod disagreements;
 mod guard;
 mod limits;
+mod metrics;
 mod paths;
 mod peers;
 mod queries;

@@ -86,9 +86,12 @@ fn take_rows(bytes: &[u8]) -> Option<Vec<(u64, u64)>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use rejoin_store::{MemoryEngine, SyncPolicy};
 
     use super::*;
+    use crate::engine::Kind;
 
     #[test]
     fn a_position_is_known_up_to_where_its_generation_ended() {
@@ -119,7 +122,8 @@ mod tests {
 
     #[test]
     fn openings_are_remembered_up_to_a_bound() {
-        let mut store = Store::open(NodeEngine::Memory(MemoryEngine::new()), SyncPolicy::Never).unwrap();
+        let engine = NodeEngine::new(Kind::Memory(MemoryEngine::new()), Arc::default());
+        let mut store = Store::open(engine, SyncPolicy::Never).unwrap();
         let first = Lineage::begin(&mut store, 0).unwrap();
         let second = Lineage::begin(&mut store, 5).unwrap();
         assert!(second.knows(first.current(), 5, 9) && !second.knows(first.current(), 6, 9));

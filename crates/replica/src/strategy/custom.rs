@@ -75,6 +75,12 @@ impl Custom {
         Custom { name: name.to_string(), resolver: Arc::new(resolver) }
     }
 
+    /// The same resolver behind another, which may watch it; the name stays.
+    #[must_use]
+    pub fn behind(self, wrap: impl FnOnce(Arc<dyn Resolver>) -> Arc<dyn Resolver>) -> Custom {
+        Custom { resolver: wrap(self.resolver), ..self }
+    }
+
     /// The name.
     pub fn name(&self) -> &str {
         &self.name
