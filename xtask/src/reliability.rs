@@ -69,9 +69,10 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> Result<(), String>
     }
     for name in RUNS.iter().filter(|name| only.iter().any(|wanted| wanted == *name)) {
         println!("\n== {name}");
+        let commit = commit()?;
         let figures = measure(name, &depth)?;
         let mut kept = kept()?;
-        kept.insert((*name).to_owned(), json!({ "commit": commit()?, "figures": figures }));
+        kept.insert((*name).to_owned(), json!({ "commit": commit, "figures": figures }));
         let text = serde_json::to_string_pretty(&kept).map_err(|error| error.to_string())?;
         write(Path::new(FIGURES), &format!("{text}\n"))?;
         write(Path::new(PAGE), &page(&kept)?)?;

@@ -311,8 +311,12 @@ impl Oracle {
         // What a write replaced that was itself replaced by a later epoch is found in a digest session at the latest: the
         // later epoch hides the write without having seen it. And once a delete of the later epoch is collected, it
         // hides nothing any more.
-        let hidden = if settled { BTreeSet::new() } else { self.unsupported(path, &known) };
-        let certainly = self.replaced_by(path, known.difference(&hidden).copied(), epochs_bind);
+        let certainly = if live.is_disjoint(&replaced) {
+            BTreeSet::new()
+        } else {
+            let hidden = if settled { BTreeSet::new() } else { self.unsupported(path, &known) };
+            self.replaced_by(path, known.difference(&hidden).copied(), epochs_bind)
+        };
         let bare = live.iter().all(|dot| self.is_tombstone(*dot));
         for dot in &live {
             // A collected delete leaves older tombstones of its path with peers that missed it: they read as deleted
