@@ -55,13 +55,15 @@ pub(crate) fn why(entry: &Entry) -> String {
             let next = others.max_by_key(|sibling| (sibling.hlc, sibling.version));
             format!(
                 "The winner has the greatest timestamp, {}.",
-                next.map_or_else(String::new, |next| apart(next, winner))
+                next.map_or_else(String::new, |next| apart(next, winner, "after"))
             )
         }
         "first-write-wins" => {
             let others = entry.siblings.iter().filter(|sibling| !sibling.wins && sibling.value.is_some());
             match others.min_by_key(|sibling| (sibling.hlc, sibling.version)) {
-                Some(next) => format!("The winner has the least timestamp, {}.", apart(winner, next)),
+                Some(next) => {
+                    format!("The winner has the least timestamp, {}.", apart(winner, next, "before"))
+                }
                 None => "The winner is the only one that is not a delete.".to_owned(),
             }
         }
@@ -78,15 +80,15 @@ pub(crate) fn why(entry: &Entry) -> String {
     why
 }
 
-/// How far two versions are apart.
-fn apart(earlier: &Sibling, later: &Sibling) -> String {
+/// How far a version is `after` or `before` the next.
+fn apart(earlier: &Sibling, later: &Sibling, order: &str) -> String {
     let (least, greatest) = (earlier.hlc.min(later.hlc), earlier.hlc.max(later.hlc));
     match greatest.unix_ms() - least.unix_ms() {
         0 if least == greatest => {
             "equal to that of the next, so the order of their versions decides".to_owned()
         }
         0 => "in the same millisecond as that of the next".to_owned(),
-        ms => format!("{ms} ms apart from that of the next"),
+        ms => format!("{ms} ms {order} that of the next"),
     }
 }
 
