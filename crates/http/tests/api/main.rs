@@ -14,6 +14,7 @@ mod disagreements;
 mod guard;
 mod limits;
 mod metrics;
+mod openapi;
 mod paths;
 mod peers;
 mod queries;
