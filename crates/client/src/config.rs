@@ -23,3 +23,9 @@ pub const ANSWER_BYTES_MAX: usize = 256 << 20;
 
 /// Greatest size of one event of a change feed, in bytes: one value and its envelope.
 pub const EVENT_BYTES_MAX: usize = 64 << 20;
+
+/// Wait before a feed is opened again, at first: a node that restarts takes about as long.
+pub const FOLLOW_WAIT_LEAST: Duration = Duration::from_millis(100);
+
+/// Wait before a feed is opened again, at most: a person who waits for it does not give up.
+pub const FOLLOW_WAIT_MAX: Duration = Duration::from_secs(5);

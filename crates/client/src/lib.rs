@@ -16,7 +16,8 @@
 //! server answered carries its [`Problem`] unchanged.
 //!
 //! The client never retries a request on its own: a write whose answer was lost may have been done, and only the
-//! caller knows whether it may be done twice.
+//! caller knows whether it may be done twice. A feed that is followed ([`Watch::follow`]) is the exception: to go on
+//! reading changes nothing.
 
 mod answer;
 mod client;
@@ -24,6 +25,7 @@ mod config;
 mod conflicts;
 mod data;
 mod error;
+mod follow;
 mod nodes;
 mod options;
 mod path;
@@ -33,12 +35,13 @@ mod watch;
 
 pub use client::Client;
 pub use config::{
-    ANSWER_BYTES_MAX, ANSWER_TIMEOUT, CONNECT_TIMEOUT, EVENT_BYTES_MAX, HEARTBEAT, ROUND_TIMEOUT,
-    WATCH_SILENCE_MAX,
+    ANSWER_BYTES_MAX, ANSWER_TIMEOUT, CONNECT_TIMEOUT, EVENT_BYTES_MAX, FOLLOW_WAIT_LEAST, FOLLOW_WAIT_MAX,
+    HEARTBEAT, ROUND_TIMEOUT, WATCH_SILENCE_MAX,
 };
 pub use conflicts::{Conflict, ConflictPage, Conflicts, LiveVersion, Resolution, Resolved};
 pub use data::{Condition, Entry, HistoryPage, PastVersion, Written};
 pub use error::{Error, Problem};
+pub use follow::Following;
 pub use nodes::{Peer, Round, Status};
 pub use options::{Ack, Place, Places, Receipt, WriteOptions};
 pub use scan::{Item, Meta, Page, Scan};

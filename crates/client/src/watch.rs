@@ -1,7 +1,7 @@
 //! The change feed as a stream of events.
 //!
 //! One JSON object a line. The feed ends with an error when the connection does: a consumer that wants to go on opens
-//! another with a snapshot, so that it cannot miss a change without knowing.
+//! another with the last token ([`Watch::since`]), or lets [`Watch::follow`] do that.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -27,22 +27,54 @@ use crate::path;
 #[must_use = "a watch does nothing until it is opened"]
 pub struct Watch {
     client: Client,
-    prefix: String,
-    snapshot: bool,
+    prefixes: Vec<String>,
+    begin: Begin,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Begin {
+    Now,
+    Snapshot,
+    Token(String),
 }
 
 impl Client {
     /// A watch of a path, everything below it and changes of its ancestors; of everything when empty.
     pub fn watch(&self, prefix: &str) -> Watch {
-        Watch { client: self.clone(), prefix: prefix.to_owned(), snapshot: true }
+        Watch { client: self.clone(), prefixes: vec![prefix.to_owned()], begin: Begin::Snapshot }
     }
 }
 
 impl Watch {
     /// Whether the current values come first; they do unless told otherwise.
     pub fn snapshot(mut self, snapshot: bool) -> Watch {
-        self.snapshot = snapshot;
+        self.begin = if snapshot { Begin::Snapshot } else { Begin::Now };
         self
+    }
+
+    /// Another path to watch in the same feed. A change is told once, however many of them it concerns.
+    pub fn and(mut self, prefix: &str) -> Watch {
+        self.prefixes.push(prefix.to_owned());
+        self
+    }
+
+    /// Goes on behind the event that carried this token, instead of beginning anew. Where the node cannot, it says
+    /// [`Event::Resync`] and tells the current values.
+    pub fn since(mut self, token: impl Into<String>) -> Watch {
+        self.begin = Begin::Token(token.into());
+        self
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn begins_now(&self) -> bool {
+        self.begin == Begin::Now
+    }
+
+    pub(crate) fn prefixes_query(&self) -> String {
+        self.prefixes.iter().map(|prefix| format!("&prefix={}", path::encode(prefix))).collect()
     }
 
     /// Opens the feed. When this returns, the node is listening on the caller's behalf.
@@ -50,12 +82,13 @@ impl Watch {
     /// # Errors
     /// Any of [`Error`].
     pub async fn open(&self) -> Result<Changes, Error> {
-        let start = match self.snapshot {
-            true => "snapshot=true",
-            false => "since=now",
+        let start = match &self.begin {
+            Begin::Snapshot => "snapshot=true".to_owned(),
+            Begin::Now => "since=now".to_owned(),
+            Begin::Token(token) => format!("since={}", path::encode(token)),
         };
-        let prefix = path::encode(&self.prefix);
-        let target = format!("/api/_changes?{start}&heartbeat={}&prefix={prefix}", HEARTBEAT.as_millis());
+        let (heartbeat, prefixes) = (HEARTBEAT.as_millis(), self.prefixes_query());
+        let target = format!("/api/_changes?{start}&heartbeat={heartbeat}{prefixes}");
         let ask = Ask::new(Method::GET, target).header(ACCEPT, HeaderValue::from_static(NDJSON));
         let response = self.client.open(ask).await?;
         let lines = Lines {
@@ -65,20 +98,41 @@ impl Watch {
             url: self.client.url().to_owned(),
             ended: false,
         };
-        Ok(Changes { events: stream::unfold(lines, Lines::next).boxed() })
+        let token = match &self.begin {
+            Begin::Token(token) => Some(token.clone()),
+            Begin::Now | Begin::Snapshot => None,
+        };
+        Ok(Changes { events: stream::unfold(lines, Lines::next).boxed(), token })
     }
 }
 
 /// An open change feed. Ends after its first error.
 pub struct Changes {
     events: BoxStream<'static, Result<Event, Error>>,
+    token: Option<String>,
+}
+
+impl Changes {
+    /// From where to go on behind the last event that was told; see [`Watch::since`]. None before the first one that
+    /// carries a token.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
 }
 
 impl Stream for Changes {
     type Item = Result<Event, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.events.poll_next_unpin(context)
+        let event = self.events.poll_next_unpin(context);
+        match &event {
+            Poll::Ready(Some(Ok(Event::Change(Changed { token: Some(token), .. })))) => {
+                self.token = Some(token.clone());
+            }
+            Poll::Ready(Some(Ok(Event::SnapshotEnd { token, .. }))) => self.token = Some(token.clone()),
+            _ => {}
+        }
+        event
     }
 }
 
@@ -98,13 +152,20 @@ pub enum Event {
     SnapshotEnd {
         /// How many values it had.
         count: u64,
-        /// What the node had applied, as opaque text.
+        /// From where to go on behind this event; see [`Watch::since`].
         token: String,
     },
-    /// Removals were forgotten before they could be sent: forget what you hold. The current values follow, then
+    /// The node cannot go on without leaving something out: forget what you hold. The current values follow, then
     /// [`Event::SnapshotEnd`].
     Resync {
         /// Why.
+        reason: String,
+        /// The oldest place from which the node could have gone on.
+        oldest: Option<String>,
+    },
+    /// The connection ended, and the feed goes on over another. Only [`Watch::follow`] tells it.
+    Interrupted {
+        /// Why it ended.
         reason: String,
     },
     /// The node closes the feed.
@@ -134,6 +195,9 @@ pub struct Changed {
     /// How many other versions compete with it.
     #[serde(default)]
     pub conflicts: u64,
+    /// From where to go on behind this event; see [`Watch::since`].
+    #[serde(default)]
+    pub token: Option<String>,
     /// The event as the server sent it.
     #[serde(skip)]
     pub raw: Option<Box<RawValue>>,
@@ -248,6 +312,8 @@ struct Head {
     token: String,
     #[serde(default)]
     reason: String,
+    #[serde(default)]
+    oldest: Option<String>,
 }
 
 fn event(line: &[u8]) -> Result<Event, String> {
@@ -260,7 +326,7 @@ fn event(line: &[u8]) -> Result<Event, String> {
             Event::Change(Changed { raw: Some(raw), ..changed })
         }
         "snapshot-end" => Event::SnapshotEnd { count: head.count, token: head.token },
-        "resync" => Event::Resync { reason: head.reason },
+        "resync" => Event::Resync { reason: head.reason, oldest: head.oldest },
         "closing" => Event::Closing,
         _ => Event::Other(raw),
     })

@@ -21,6 +21,12 @@ pub(crate) struct Watch {
     /// Without the current values: only what changes from now on
     #[arg(long)]
     no_snapshot: bool,
+    /// Go on behind the event that carried this token; `--json` shows the tokens
+    #[arg(long, value_name = "TOKEN", conflicts_with = "no_snapshot")]
+    since: Option<String>,
+    /// When the connection ends, connect again and go on behind the last event
+    #[arg(long)]
+    reconnect: bool,
     /// Stop after this many changes, values of the snapshot included
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -29,7 +35,15 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) async fn run(self, global: &Global) -> Ended {
         let mut left = self.limit.unwrap_or(u64::MAX);
-        let mut changes = client(global)?.watch(&self.path).snapshot(!self.no_snapshot).open().await?;
+        let watch = client(global)?.watch(&self.path).snapshot(!self.no_snapshot);
+        let watch = match self.since {
+            Some(token) => watch.since(token),
+            None => watch,
+        };
+        let mut changes = match self.reconnect {
+            true => watch.follow().boxed(),
+            false => watch.open().await?.boxed(),
+        };
         if self.no_snapshot && !global.json {
             output::say(Style::of_stderr().dim("-- watching for changes"));
         }
@@ -48,10 +62,15 @@ impl Watch {
                 Event::SnapshotEnd { count, token } => {
                     output::json(&json!({ "event": "snapshot-end", "count": count, "token": token }))?;
                 }
-                Event::Resync { reason } if global.json => {
-                    output::json(&json!({ "event": "resync", "reason": reason }))?;
+                Event::Resync { reason, oldest } if global.json => {
+                    output::json(&json!({ "event": "resync", "reason": reason, "oldest": oldest }))?;
                 }
-                Event::Resync { reason } => output::say(Style::of_stderr().dim(format_args!("-- {reason}"))),
+                Event::Interrupted { reason } if global.json => {
+                    output::json(&json!({ "event": "interrupted", "reason": reason }))?;
+                }
+                Event::Resync { reason, .. } | Event::Interrupted { reason } => {
+                    output::say(Style::of_stderr().dim(format_args!("-- {reason}")));
+                }
                 Event::Closing => return Err(closed()),
                 _ => {}
             }
