@@ -14,7 +14,7 @@ use crate::subscriber::{Subscriber, Thread, Way};
 const KILLS: u64 = 200;
 
 /// One kill of this many is one of the server; the others cut a connection.
-const SERVER_KILL_EVERY: u64 = 5;
+const SERVER_KILL_EVERY: u64 = 8;
 
 /// The seed, unless `REJOIN_TEST_FEED_SEED` says otherwise.
 const SEED: u64 = 7;
@@ -54,14 +54,18 @@ fn no_subscriber_misses_anything_over_two_hundred_kills() {
     ];
     let threads = [const { Thread::new() }; 3];
     let last = json!("the end");
-    let (over, written) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (over, given_up, written) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
     let mut cuts = 0;
     thread::scope(|scope| {
-        let _over = OverWhenDropped(&over);
-        for (subscriber, thread) in subscribers.iter_mut().zip(&threads) {
-            let last = &last;
-            scope.spawn(move || subscriber.follow(thread, LAST_PATH, last));
-        }
+        let _ends = (OverWhenDropped(&over), OverWhenDropped(&given_up));
+        let following: Vec<_> = subscribers
+            .iter_mut()
+            .zip(&threads)
+            .map(|(subscriber, thread)| {
+                let (last, given_up) = (&last, &given_up);
+                scope.spawn(move || subscriber.follow(thread, LAST_PATH, last, given_up))
+            })
+            .collect();
         let writers: Vec<_> = (0..WRITERS)
             .map(|me| {
                 let (client, over, written) = (server.client(), &over, &written);
@@ -85,6 +89,9 @@ fn no_subscriber_misses_anything_over_two_hundred_kills() {
             writer.join().unwrap();
         }
         server.put(LAST_PATH, &last.to_string());
+        for subscriber in following {
+            subscriber.join().unwrap();
+        }
     });
     let stored: BTreeMap<String, Value> = server
         .scan()

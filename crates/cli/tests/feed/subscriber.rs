@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+/// Whoever follows for longer misses something.
+const FOLLOW_MAX: Duration = Duration::from_secs(120);
 
 /// Which way to the feed it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +46,7 @@ pub(crate) struct Seen {
 }
 
 /// The connection of a subscriber, for somebody else to cut.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Thread(Mutex<Option<TcpStream>>);
 
 impl Thread {
@@ -69,9 +73,11 @@ impl Subscriber {
         }
     }
 
-    /// Follows the feed over as many connections as it takes, until `path` shows `value`.
-    pub(crate) fn follow(&mut self, thread: &Thread, path: &str, value: &Value) {
-        while !matches!(self.told.get(path), Some((_, Some(told))) if told == value) {
+    /// Follows the feed over as many connections as it takes, until `path` shows `value`, or nobody cares any more.
+    pub(crate) fn follow(&mut self, thread: &Thread, path: &str, value: &Value, given_up: &AtomicBool) {
+        let started = Instant::now();
+        while !self.is_told(path, value) && !given_up.load(Ordering::SeqCst) {
+            assert!(started.elapsed() < FOLLOW_MAX, "{path} never came: {:?}", self.seen);
             // Cut, refused, or not there: it makes no difference.
             if self.connect(thread, path, value).is_err() {
                 std::thread::sleep(Duration::from_millis(2));

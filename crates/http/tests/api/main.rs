@@ -20,5 +20,6 @@ mod peers;
 mod queries;
 mod receipts;
 mod scan;
+mod socket;
 mod system;
 mod values;
