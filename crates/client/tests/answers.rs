@@ -183,7 +183,9 @@ async fn a_write_says_what_was_read_and_how_many_must_hold_it() {
     assert!(requests[1].starts_with("POST /api/_conflicts/a/b?ack=2"), "{}", requests[1]);
     assert!(requests[1].ends_with(r#"{"keep":"v\""}"#), "{}", requests[1]);
     assert!(requests[2].starts_with("POST /api/history/a HTTP/1.1\r\n"), "{}", requests[2]);
-    assert!(requests[2].ends_with(r#"{"version":"v"}"#) && !requests[2].to_lowercase().contains("rejoin-"));
+    assert!(
+        requests[2].ends_with(r#"{"version":"v"}"#) && !requests[2].to_lowercase().contains("\r\nrejoin-")
+    );
     let unsendable = WriteOptions { context: Some("line\nbreak".into()), ..WriteOptions::default() };
     assert_eq!(client.put_with("a", "7", &unsendable).await.unwrap_err().code(), "invalid_context");
 }
