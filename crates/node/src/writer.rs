@@ -65,13 +65,18 @@ impl Writer {
     pub(crate) fn run(mut self) {
         let runtime = self.runtime.clone();
         let _entered = runtime.enter();
+        // Its own timers: those of the caller's runtime end with it, and the store is to be closed in order even then.
+        let timers = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+            Ok(timers) => timers,
+            Err(error) => return self.shared.fail(format!("the writer's timers do not start: {error}")),
+        };
         let mut group = Vec::new();
         let closing = loop {
             let due = self.shared.clock.instant(self.replica.deadline(self.shared.clock.now()));
             let look = self.disk.again_in().map(|pause| Instant::now() + pause);
             let deadline = look.map_or(due, |look| look.min(due));
             let receive = self.jobs.recv_many(&mut group, self.disk.inputs_max());
-            let received = runtime.block_on(tokio::time::timeout_at(deadline.into(), receive));
+            let received = timers.block_on(async { tokio::time::timeout_at(deadline.into(), receive).await });
             match received {
                 Ok(0) => break None,
                 // A queue that is never empty must not keep the timers from firing.
@@ -91,7 +96,7 @@ impl Writer {
                 }
             }
         };
-        self.end(closing);
+        self.end(&timers, closing);
     }
 
     /// Handles a group of jobs: one batch, one sync, then the effects. A job to close ends it.
@@ -299,14 +304,14 @@ impl Writer {
         Ok(Some(Input::Renewed { node, epoch }))
     }
 
-    fn end(self, closing: Option<oneshot::Sender<Result<(), Error>>>) {
+    fn end(self, timers: &tokio::runtime::Runtime, closing: Option<oneshot::Sender<Result<(), Error>>>) {
         self.shared.stop();
         self.shared.links.close("the node is shutting down", |_| true);
         drop(self.ports);
         // Writes that were not handled get no answer, which their callers read as "closed".
         drop(self.jobs);
         drop(self.asked);
-        self.runtime.block_on(self.shared.links.drained(GOODBYE_MAX));
+        timers.block_on(self.shared.links.drained(GOODBYE_MAX));
         *self.shared.published.write().unwrap_or_else(PoisonError::into_inner) = None;
         drop(self.committed);
         self.shared.hub.join();
