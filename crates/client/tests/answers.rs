@@ -209,3 +209,51 @@ async fn conflicts_keep_every_value_as_it_was_sent() {
     let request = requests.await.unwrap().remove(0);
     assert!(request.starts_with("GET /api/_conflicts/a%20b/?state=open&limit=2&cursor=c/ "), "{request}");
 }
+
+#[tokio::test]
+async fn a_feed_is_followed_over_lost_connections() {
+    let feed = |lines: &str| {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        // Without the last chunk: the connection was lost.
+        format!("{head}{:x}\r\n{lines}\r\n", lines.len())
+    };
+    let change = |path: &str, token: &str| {
+        format!(
+            "{{\"event\":\"change\",\"path\":\"{path}\",\"op\":\"put\",\"value\":1,\"token\":\"{token}\"}}\n"
+        )
+    };
+    let first = feed(&format!("{}{}", change("a", "t1"), change("b", "t2")));
+    let cut = feed("\n");
+    let last = feed(&format!("{}{{\"event\":\"closing\",\"reason\":\"x\"}}\n", change("c", "t3")));
+    let refusal = answer("410 Gone", "", r#"{"error":"token_too_old","message":"No.","retryable":false}"#);
+    let (client, requests) = server(&[&first, &cut, &last, &refusal]).await;
+    let mut events = client.watch("x").and("y").follow();
+    let mut told = Vec::new();
+    loop {
+        match events.next().await {
+            Some(Ok(Event::Change(change))) => told.push(change.path),
+            Some(Ok(Event::Interrupted { .. })) => told.push("interrupted".to_owned()),
+            Some(Err(error)) => break assert_eq!(error.code(), "token_too_old"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(events.next().await.is_none());
+    assert_eq!(told, ["a", "b", "interrupted", "interrupted", "c", "interrupted"]);
+    let requests = requests.await.unwrap();
+    let begins: Vec<_> = requests.iter().map(|request| request.split('&').next().unwrap()).collect();
+    let since = |token: &str| format!("GET /api/_changes?since={token}");
+    assert_eq!(begins, ["GET /api/_changes?snapshot=true".to_owned(), since("t2"), since("t2"), since("t3")]);
+    assert!(requests[3].contains("&prefix=x&prefix=y "), "{}", requests[3]);
+}
+
+#[tokio::test]
+async fn a_feed_from_now_on_is_followed_from_a_token() {
+    let now = answer("200 OK", "", r#"{"items":[],"token":"t0","more":false}"#);
+    let refusal = answer("401 No", "", r#"{"error":"unauthorized","message":"No.","retryable":false}"#);
+    let (client, requests) = server(&[&now, &refusal]).await;
+    let mut events = client.watch("x").snapshot(false).follow();
+    assert!(matches!(events.next().await, Some(Err(Error::Refused(_)))));
+    let requests = requests.await.unwrap();
+    assert!(requests[0].starts_with("GET /api/_changes?feed=normal&since=now&prefix=x "), "{}", requests[0]);
+    assert!(requests[1].starts_with("GET /api/_changes?since=t0&"), "{}", requests[1]);
+}

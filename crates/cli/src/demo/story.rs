@@ -161,7 +161,7 @@ fn your_turn(narrator: &mut Narrator, cast: &Cast) -> Ended {
         format!("curl {c}/api/scan/users/"),
         format!("curl {c}/api/_explain/{MOTD}"),
         format!("curl {c}/api/history/{DRAFT}"),
-        format!("curl -N '{c}/api/_changes?snapshot=true'"),
+        format!("curl -N '{c}/api/_changes?since=0&feed=eventsource'"),
         format!("curl {}/api/status", cast.b.url),
     ];
     for command in &commands {

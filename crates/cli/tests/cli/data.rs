@@ -156,6 +156,23 @@ fn a_watch_shows_the_present_then_every_change() {
 }
 
 #[test]
+fn a_watch_goes_on_from_a_token() {
+    let node = Node::start(&[]);
+    node.run(&["put", "a", "1"]).ok();
+    let first = node.run(&["watch", "--json", "--limit", "1"]).lines().remove(0);
+    let token = first["token"].as_str().unwrap();
+    node.run(&["put", "b", "2"]).ok();
+    node.run(&["put", "a", "3"]).ok();
+    // The first was cut within the values: the rest of them, their end, and what changed meanwhile.
+    let rest = node.run(&["watch", "--json", "--since", token, "--limit", "3"]).lines();
+    let told: Vec<_> = rest.iter().map(|event| event["path"].as_str().unwrap_or("-")).collect();
+    assert_eq!(told, ["b", "-", "b", "a"]);
+    let mut watch = Running::start(&mut node.command(&["watch", "--reconnect", "--limit", "2"]));
+    assert_eq!([watch.line(), watch.line()], ["put a\t3", "put b\t2"]);
+    assert_eq!(watch.end(), 0);
+}
+
+#[test]
 fn a_watch_ends_when_the_node_does() {
     let node = Node::start(&[]);
     node.run(&["put", "a", "1"]).ok();

@@ -12,7 +12,7 @@ async fn nodes_sync_through_the_http_port() {
     a.put("/api/x", "{\"n\":1.0}").await;
     let body = format!("{{\"url\":\"http://{}\"}}", a.addr);
     let mut watch = b.connect().await;
-    watch.begin("GET", "/api/_changes?snapshot=true", &[], "").await;
+    watch.begin("GET", "/api/_changes?snapshot=true", &[("accept", "application/x-ndjson")], "").await;
     assert_eq!(watch.head().await.status, 200);
     assert_eq!(b.send("POST", "/api/_peers", &JSON, &body).await.status, 201);
     let mut seen = String::new();
