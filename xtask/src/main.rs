@@ -1,5 +1,6 @@
 //! The project's own commands. `cargo xtask` lists them.
 
+mod api_fuzz;
 mod blackbox;
 mod licences;
 mod reliability;
@@ -16,6 +17,8 @@ The project's own commands.
   cargo xtask blackbox   real servers over failing links, judged by what their clients saw:
                          [--seconds N] [--seed S] [--nodes N] [--json FILE] [--release]
   cargo xtask reliability   the deep runs behind docs/reliability.md; `cargo xtask reliability --help`
+  cargo xtask api-fuzz   a node against what docs/openapi.json allows and what it does not; needs Python and PyPI:
+                         [--seconds N] [--seed N] [--rejoin PROGRAM]
   cargo xtask licences   whether every dependency's licence is one that deny.toml allows
 ";
 
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
         Some("sim") => sim::run(std::env::args().skip(2)),
         Some("blackbox") => blackbox::run(&arguments),
         Some("reliability") => reliability::run(arguments.into_iter()),
+        Some("api-fuzz") => api_fuzz::run(&arguments),
         Some("licences") => {
             licences::check().map(|count| println!("{count} packages have an allowed licence"))
         }

@@ -4,7 +4,7 @@ use super::{Answer, Body, Kind, Operation, Parameter};
 use crate::endpoint::Endpoint;
 
 /// Routes that answer `GET` and not `HEAD`.
-pub(crate) const WITHOUT_HEAD: [Endpoint; 2] = [Endpoint::Changes, Endpoint::Link];
+pub(crate) const WITHOUT_HEAD: [Endpoint; 3] = [Endpoint::Changes, Endpoint::Socket, Endpoint::Link];
 
 const JSON: &str = "application/json";
 const LINES: &str = "application/x-ndjson";
@@ -251,17 +251,32 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         "changes",
         "The change feed, as lines or server-sent events.",
         &[
-            parameter("prefix", Kind::Text, "Only this path, what is below it, and its ancestors."),
+            parameter(
+                "prefix",
+                Kind::Text,
+                "Only this path, what is below it, and its ancestors; may be repeated.",
+            ),
             parameter("snapshot", Kind::Switch, "Begin with the current values."),
             parameter("since", Kind::Text, "Where to begin: `now`, `0`, or a token of an event."),
             parameter("feed", Kind::OneOf(&["normal", "longpoll", "eventsource"]), "How it is sent."),
-            parameter("limit", Kind::Number(1, 1000), "End after that many events."),
+            parameter("limit", Kind::Number(1, 1000), "End after that many changes."),
             parameter("heartbeat", Kind::Number(1_000, 300_000), "Milliseconds between signs of life."),
         ],
         &[parameter("Last-Event-ID", Kind::Text, "Wins over `since`.")],
         &[
             Answer { status: 200, what: "Events without an end.", body: Some((LINES, "Event")) },
             answer(410, "The token is older than what is kept.", "Problem"),
+        ],
+    ),
+    get(
+        Endpoint::Socket,
+        "socket",
+        "The change feed and writes over a WebSocket; see docs/http-api.md.",
+        &[],
+        &[],
+        &[
+            bare(101, "The connection is a WebSocket from here on."),
+            answer(426, "The request does not ask for a WebSocket.", "Problem"),
         ],
     ),
     get(
