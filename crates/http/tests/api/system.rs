@@ -79,7 +79,7 @@ async fn probes_answer() {
 #[tokio::test]
 async fn unknown_routes_and_methods_are_told() {
     let server = Server::memory().await;
-    for target in ["/", "/api", "/apis/a", "/api/_nothing", "/api/_peers/x", "/metrics", "/index.html"] {
+    for target in ["/", "/api", "/apis/a", "/api/_nothing", "/api/_peers/x", "/metrics/x", "/index.html"] {
         server.get(target).await.assert_problem(404, "unknown_route");
     }
     for (method, target, allow) in [
