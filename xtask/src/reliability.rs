@@ -119,7 +119,7 @@ fn measure(name: &str, depth: &Depth) -> Result<Value, String> {
             run_command(cargo)?;
         }
         "fuzz" => {
-            cargo.args(["test", "--profile", "sim", "--package", "rejoin-fuzz"]);
+            cargo.args(["test", "--package", "rejoin-fuzz"]);
             cargo.env("REJOIN_FUZZ_FACTOR", depth.fuzz_factor.to_string());
             run_command(cargo)?;
         }
