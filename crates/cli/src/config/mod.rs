@@ -184,9 +184,14 @@ impl Settings {
             Key::PathStrategies => set!(path_strategies, value::path_strategies(&raw)),
             Key::Resolvers => {
                 let mut files = value::resolvers(&raw).map_err(wrong)?;
-                if let Origin::File { path, .. } = &origin {
-                    let folder = path.parent().unwrap_or(std::path::Path::new(""));
-                    files.values_mut().for_each(|file| *file = folder.join(&*file));
+                let folder = match &origin {
+                    Origin::File { path, .. } => path.parent().unwrap_or(std::path::Path::new("")),
+                    _ => std::path::Path::new(""),
+                };
+                for file in files.values_mut() {
+                    let joined = folder.join(&*file);
+                    // What is printed must say the same in a file that lies elsewhere.
+                    *file = std::path::absolute(&joined).unwrap_or(joined);
                 }
                 self.resolvers = Setting { value: files, origin };
             }

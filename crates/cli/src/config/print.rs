@@ -39,8 +39,7 @@ pub(crate) fn print(settings: &Settings) -> String {
         };
         let option = match value {
             Value::Null => format!("# {} is not set", key.leaf()),
-            // The one character that JSON writes bare and TOML does not take so.
-            value => format!("{} = {value}", key.leaf()).replace('\u{7F}', "\\u007F"),
+            value => format!("{} = {value}", key.leaf()),
         };
         text.push_str(&commented(&option, &comment));
     }
@@ -129,5 +128,7 @@ fn resolvers(settings: &Settings) -> String {
 }
 
 fn commented(option: &str, comment: &str) -> String {
+    // The one character that JSON writes bare and TOML does not take so.
+    let option = option.replace('\u{7F}', "\\u007F");
     format!("{option:<COMMENT_COLUMN$}  # {comment}\n")
 }
