@@ -168,8 +168,12 @@ fn prefix(path: &str) -> Result<String, PeerUrlError> {
     if let Some(bad) = path.chars().find(|c| !c.is_ascii_graphic() || "\"<>\\^`{|}".contains(*c)) {
         return Err(PeerUrlError::BadPath(bad));
     }
-    let path = path.trim_end_matches('/');
-    Ok(path.strip_suffix(LINK_PATH).unwrap_or(path).trim_end_matches('/').to_owned())
+    let mut path = path.trim_end_matches('/');
+    // As often as it stands there, so that a URL that was shown reads as itself.
+    while let Some(rest) = path.strip_suffix(LINK_PATH) {
+        path = rest.trim_end_matches('/');
+    }
+    Ok(path.to_owned())
 }
 
 const DEFAULT_PORT: u16 = 80;
