@@ -549,9 +549,10 @@ impl World {
             .record(path)
             .map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
         // What a delete replaced may go before the delete is known: in a digest session and in what such a node claims from
-        // then on, or because a document that was written anew after its tombstone was collected meets the old past.
+        // then on, or because a document that was written anew after its tombstone was collected meets the old past; and
+        // that document may be collected here in turn.
         let exchanged = self.trace.marks().contains_key("exchange");
-        let covered = |dot: Dot| record.as_ref().is_some_and(|record| record.document.vv().covers(dot));
+        let covered = |dot: Dot| record.as_ref().is_none_or(|record| record.document.vv().covers(dot));
         let forgiven = |dot: Dot| (exchanged || covered(dot)) && self.was_replaced(path, dot);
         let document = record.as_ref().map(|record| &record.document);
         self.oracle
