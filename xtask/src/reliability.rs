@@ -22,6 +22,8 @@ Runs the deep versions of the reliability tests and writes their figures into do
 
   cargo xtask reliability [--only RUN,...] [--seeds N] [--crash-seconds N] [--kills N] [--fuzz-factor N]
                           [--blackbox-seconds N]
+  cargo xtask reliability --collect RUN,...   takes what runs at this commit left in target/figures;
+                                              with an empty list it writes the page anew
   cargo xtask reliability --check     whether docs/reliability.md shows what docs/reliability.json says
 
 Runs: sim, plants, crash, kills, fuzz, blackbox. Without --only, all of them; the others keep their figures.
@@ -43,6 +45,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> Result<(), String>
     let mut depth =
         Depth { seeds: 100_000, crash_seconds: 300, kills: 500, fuzz_factor: 100, blackbox_seconds: 600 };
     let mut only: Vec<String> = RUNS.map(str::to_owned).into();
+    let mut collect = false;
     let mut arguments = arguments;
     while let Some(argument) = arguments.next() {
         if argument == "--check" {
@@ -55,6 +58,10 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> Result<(), String>
         let value = arguments.next().ok_or_else(|| format!("{argument} needs a value"))?;
         let number = || value.parse::<u64>().map_err(|_| format!("{argument} needs a number, not '{value}'"));
         match argument.as_str() {
+            "--collect" => {
+                collect = true;
+                only = names(&value);
+            }
             "--only" => only = value.split(',').map(str::to_owned).collect(),
             "--seeds" => depth.seeds = number()?,
             "--crash-seconds" => depth.crash_seconds = number()?,
@@ -70,14 +77,13 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> Result<(), String>
     for name in RUNS.iter().filter(|name| only.iter().any(|wanted| wanted == *name)) {
         println!("\n== {name}");
         let commit = commit()?;
-        let figures = measure(name, &depth)?;
+        let figures = if collect { value(&figures_of(name)?)? } else { measure(name, &depth)? };
         let mut kept = kept()?;
         kept.insert((*name).to_owned(), json!({ "commit": commit, "figures": figures }));
         let text = serde_json::to_string_pretty(&kept).map_err(|error| error.to_string())?;
         write(Path::new(FIGURES), &format!("{text}\n"))?;
-        write(Path::new(PAGE), &page(&kept)?)?;
     }
-    Ok(())
+    write(Path::new(PAGE), &page(&kept()?)?)
 }
 
 /// Whether the page shows the figures that are kept.
@@ -92,7 +98,7 @@ pub(crate) fn check() -> Result<(), String> {
 
 /// Does one run and takes its figures.
 fn measure(name: &str, depth: &Depth) -> Result<Value, String> {
-    let directory = std::env::current_dir().map_err(|error| error.to_string())?.join("target/figures");
+    let directory = directory()?;
     fs::create_dir_all(&directory)
         .map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
     let file = |name: &str| directory.join(format!("{name}.json"));
@@ -102,7 +108,11 @@ fn measure(name: &str, depth: &Depth) -> Result<Value, String> {
     match name {
         "sim" => {
             let seeds = depth.seeds.to_string();
-            crate::sim::run(["--seeds".into(), seeds, "--json".into(), shown(file("sim"))].into_iter())?;
+            let arguments = ["--seeds".into(), seeds, "--json".into(), shown(file("sim"))];
+            // Its figures say how many worlds failed: they are not kept back.
+            if let Err(error) = crate::sim::run(arguments.into_iter()) {
+                println!("{error}");
+            }
         }
         "plants" => {
             crate::sim::run(["--plants".into(), "--json".into(), shown(file("plants"))].into_iter())?;
@@ -130,6 +140,18 @@ fn measure(name: &str, depth: &Depth) -> Result<Value, String> {
         other => return Err(format!("'{other}' is not a run")),
     }
     value(&file(name))
+}
+
+fn names(list: &str) -> Vec<String> {
+    list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+fn directory() -> Result<PathBuf, String> {
+    Ok(std::env::current_dir().map_err(|error| error.to_string())?.join("target/figures"))
+}
+
+fn figures_of(name: &str) -> Result<PathBuf, String> {
+    Ok(directory()?.join(format!("{name}.json")))
 }
 
 fn page(kept: &Map<String, Value>) -> Result<String, String> {
