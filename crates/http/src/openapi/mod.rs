@@ -1,6 +1,6 @@
 //! `/api/_openapi.json`: what this API is, for programs. OpenAPI 3.1.
 //!
-//! [`table`] has one entry an operation, and `schemas` the shapes. A test holds the table against the router both ways,
+//! `table` has one entry an operation, and `schemas` the shapes. A test holds the table against the router both ways,
 //! and another the committed `docs/openapi.json` against what is made here.
 
 mod schemas;
