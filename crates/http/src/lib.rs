@@ -42,6 +42,7 @@ mod server;
 mod shapes;
 mod socket;
 mod status;
+mod upgrade;
 mod wire;
 
 pub use config::ServeLimits;

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::answer::{self, NDJSON, Stream};
-use crate::config::{STREAM_PIECE_BYTES, STREAM_PIECES_MAX};
+use crate::config::{STREAM_EXAMINED_MAX, STREAM_PIECE_BYTES, STREAM_PIECES_MAX};
 use crate::problem::Problem;
 
 /// A shape as a line.
@@ -17,7 +17,7 @@ pub(crate) fn line(shape: &impl Serialize) -> Vec<u8> {
 }
 
 /// Streams lines, and `last` behind them. The first piece is read before the answer begins, so that an error there is
-/// an answer of its own.
+/// an answer of its own. A line may be empty: something was looked at and is not shown.
 pub(crate) async fn stream<I>(lines: I, last: Vec<u8>) -> Result<Response<Stream>, Problem>
 where
     I: Iterator<Item = Result<Vec<u8>, rejoin::Error>> + Send + 'static,
@@ -30,8 +30,8 @@ where
     tokio::spawn(async move {
         let mut read = first;
         loop {
-            // A client that is gone takes no more.
-            if !read.text.is_empty() && sender.send(read.text.into()).await.is_err() {
+            // A client that is gone takes no more. One that waits for a rare match is seen to be gone as well.
+            if sender.is_closed() || !read.text.is_empty() && sender.send(read.text.into()).await.is_err() {
                 return;
             }
             let Some(rest) = read.rest else { break };
@@ -61,8 +61,11 @@ struct Piece<I> {
 }
 
 fn piece<I: Iterator<Item = Result<Vec<u8>, rejoin::Error>>>(mut lines: I) -> Piece<I> {
-    let mut text = Vec::with_capacity(STREAM_PIECE_BYTES);
-    while text.len() < STREAM_PIECE_BYTES {
+    let mut text = Vec::new();
+    for _ in 0..STREAM_EXAMINED_MAX {
+        if text.len() >= STREAM_PIECE_BYTES {
+            break;
+        }
         match lines.next() {
             Some(Ok(line)) => text.extend_from_slice(&line),
             Some(Err(error)) => return Piece { text, rest: None, error: Some(error) },

@@ -3,18 +3,17 @@
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::header::{
-    CONNECTION, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_VERSION, UPGRADE,
-};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use rejoin_link::check_upgrade;
 
-use crate::answer::{self, Stream};
+use crate::answer::Stream;
 use crate::api::Api;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::server::Connection;
+use crate::upgrade;
+
+const HINT: &str = "This route is for other nodes; add this node to a peer with POST /api/_peers there.";
 
 /// Answers the upgrade.
 pub(crate) fn answer(
@@ -24,17 +23,7 @@ pub(crate) fn answer(
 ) -> Result<Response<Stream>, Problem> {
     Query::parse(request.uri().query(), &[])?;
     let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let accept = check_upgrade(request.method().as_str(), headers).map_err(|refusal| {
-        let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
-        let problem = Problem::new(status, "upgrade_refused", format!("Not a peer link: {refusal}."))
-            .hint("This route is for other nodes; add this node to a peer with POST /api/_peers there.");
-        match status {
-            StatusCode::UPGRADE_REQUIRED => problem
-                .with(UPGRADE, HeaderValue::from_static("websocket"))
-                .with(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
-            _ => problem,
-        }
-    })?;
+    let accept = upgrade::accept(&request, headers, "a peer link", HINT)?;
     api.node.ready().map_err(|reason| {
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -59,20 +48,5 @@ pub(crate) fn answer(
         }
         drop(connection);
     });
-    Ok(switching(&accept))
-}
-
-/// The answer that turns a connection into a WebSocket.
-pub(crate) fn switching(accept: &str) -> Response<Stream> {
-    let mut response = answer::empty(StatusCode::SWITCHING_PROTOCOLS);
-    let put = |headers: &mut hyper::HeaderMap, name: HeaderName, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
-    };
-    let headers = response.headers_mut();
-    put(headers, CONNECTION, "Upgrade");
-    put(headers, UPGRADE, "websocket");
-    put(headers, SEC_WEBSOCKET_ACCEPT, accept);
-    response
+    Ok(upgrade::switching(&accept))
 }

@@ -5,12 +5,11 @@ use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response, StatusCode};
 use rejoin::{Entries, Filter, Listed, Listing, Prefix, Projection, Scan, SyntaxError};
 use serde::Serialize;
-use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 
 use crate::answer::{self, NDJSON, REJOIN_COUNT, Stream};
 use crate::api::Api;
-use crate::config::{PAGE_ITEMS_DEFAULT, STREAM_EXAMINED_MAX, STREAM_PIECE_BYTES, STREAM_PIECES_MAX};
+use crate::config::PAGE_ITEMS_DEFAULT;
+use crate::lines::{blocking, line, stream};
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::shapes::Item;
@@ -74,7 +73,7 @@ pub(crate) async fn answer(
     if request.method() == Method::HEAD {
         count(scan, shown).await
     } else if lines && limit.is_none() {
-        stream(Walk::new(scan, shown)).await
+        stream(Walk::new(scan, shown), line(&Cursor { cursor: None })).await
     } else {
         page(scan, shown, lines).await
     }
@@ -152,40 +151,7 @@ fn page_text(items: Vec<Line<'_>>, cursor: Option<&str>, lines: bool) -> Vec<u8>
     if !lines {
         return answer::json_text(&Items { items, cursor }).into_bytes();
     }
-    let mut text = Vec::new();
-    items.iter().for_each(|item| push_json_line(&mut text, item));
-    push_json_line(&mut text, &Cursor { cursor });
-    text
-}
-
-/// Streams everything from one snapshot. The first piece is read before the answer begins, so that a bad cursor or a
-/// failed store is an answer of its own.
-async fn stream(walk: Walk) -> Result<Response<Stream>, Problem> {
-    let first = blocking(move || read_piece(walk)).await?;
-    if let Some(error) = first.error {
-        return Err(error.into());
-    }
-    let (sender, pieces) = mpsc::channel(STREAM_PIECES_MAX);
-    tokio::spawn(async move {
-        let mut piece = first;
-        loop {
-            // A client that is gone takes no more. One that waits for a rare match is seen to be gone as well.
-            if sender.is_closed() || (!piece.text.is_empty() && sender.send(piece.text.into()).await.is_err())
-            {
-                return;
-            }
-            let Some(walk) = piece.rest else { return };
-            piece = match blocking(move || read_piece(walk)).await {
-                Ok(piece) => piece,
-                Err(problem) => Piece { text: line(problem.json()), rest: None, error: None },
-            };
-            if let Some(error) = piece.error.take() {
-                // The status is long sent; the missing cursor line says that this is not all.
-                piece.text.extend_from_slice(&line(Problem::from(error).json()));
-            }
-        }
-    });
-    Ok(answer::stream(NDJSON, pieces))
+    items.iter().flat_map(line).chain(line(&Cursor { cursor })).collect()
 }
 
 /// What a stream reads from.
@@ -207,65 +173,21 @@ impl Walk {
         };
         Walk { source, meta: shown.meta }
     }
+}
 
-    /// Looks at one document and writes its line, if it has one; `None` at the end.
-    fn examine(&mut self, text: &mut Vec<u8>) -> Option<Result<(), rejoin::Error>> {
+/// Looks at one document each time, and has its line, if it has one.
+impl Iterator for Walk {
+    type Item = Result<Vec<u8>, rejoin::Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
         let meta = self.meta;
         match &mut self.source {
             Source::Entries(entries) => entries.examine().map(|found| {
-                found.map(|entry| {
-                    entry.iter().for_each(|entry| push_json_line(text, &Item::of(entry, meta)));
-                })
+                found.map(|entry| entry.map_or_else(Vec::new, |entry| line(&Item::of(&entry, meta))))
             }),
             Source::Listing(listing) => listing.examine().map(|found| {
-                found.map(|listed| {
-                    listed.iter().for_each(|listed| push_json_line(text, &Line::of(listed, meta)));
-                })
+                found.map(|listed| listed.map_or_else(Vec::new, |listed| line(&Line::of(&listed, meta))))
             }),
         }
     }
-}
-
-/// Some lines of a stream.
-struct Piece {
-    text: Vec<u8>,
-    /// What is left to read; nothing after the last line.
-    rest: Option<Walk>,
-    error: Option<rejoin::Error>,
-}
-
-fn read_piece(mut walk: Walk) -> Piece {
-    let mut text = Vec::new();
-    for _ in 0..STREAM_EXAMINED_MAX {
-        if text.len() >= STREAM_PIECE_BYTES {
-            break;
-        }
-        match walk.examine(&mut text) {
-            Some(Ok(())) => {}
-            Some(Err(error)) => return Piece { text, rest: None, error: Some(error) },
-            None => {
-                push_json_line(&mut text, &Cursor { cursor: None });
-                return Piece { text, rest: None, error: None };
-            }
-        }
-    }
-    Piece { text, rest: Some(walk), error: None }
-}
-
-fn push_json_line(text: &mut Vec<u8>, shape: &impl Serialize) {
-    text.extend_from_slice(&line(answer::json_text(shape)));
-}
-
-fn line(mut json: String) -> Vec<u8> {
-    json.push('\n');
-    json.into_bytes()
-}
-
-/// Reads where blocking is allowed.
-async fn blocking<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-    spawn_blocking(read).await.map_err(|error| {
-        tracing::error!(%error, "a read ended unexpectedly");
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The read ended unexpectedly.")
-            .hint("Report this with the server's log.")
-    })
 }

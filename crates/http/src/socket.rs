@@ -13,12 +13,10 @@ use std::sync::Arc;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::body::Incoming;
-use hyper::header::{ORIGIN, SEC_WEBSOCKET_VERSION, UPGRADE};
-use hyper::http::HeaderValue;
+use hyper::header::ORIGIN;
 use hyper::upgrade::Upgraded;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use rejoin_link::check_upgrade;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
@@ -36,10 +34,12 @@ use crate::config::{
     HEARTBEAT, SOCKET_ENVELOPE_BYTES_MAX, SOCKET_GOODBYE_MAX, SOCKET_REQUESTS_MAX, SOCKET_SUBSCRIPTIONS_MAX,
     SOCKET_WRITE_BUFFER_BYTES_MAX,
 };
-use crate::link::switching;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::server::{Connection, is_true};
+use crate::upgrade;
+
+const HINT: &str = "Open this address with a WebSocket client; without one, use /api/_changes.";
 
 /// Answers the upgrade.
 pub(crate) fn answer(
@@ -51,17 +51,7 @@ pub(crate) fn answer(
     // Unlike links, sockets of browsers are welcome: the guard has compared their origin.
     let headers = request.headers().iter().filter(|(name, _)| **name != ORIGIN);
     let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let accept = check_upgrade(request.method().as_str(), headers).map_err(|refusal| {
-        let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
-        let problem = Problem::new(status, "upgrade_refused", format!("Not a WebSocket request: {refusal}."))
-            .hint("Open this address with a WebSocket client; without one, use /api/_changes.");
-        match status {
-            StatusCode::UPGRADE_REQUIRED => problem
-                .with(UPGRADE, HeaderValue::from_static("websocket"))
-                .with(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
-            _ => problem,
-        }
-    })?;
+    let accept = upgrade::accept(&request, headers, "a WebSocket request", HINT)?;
     let (api, connection) = (Arc::clone(api), Arc::clone(connection));
     connection.exchange.hand_over();
     // Whoever stops the server waits for the goodbye.
@@ -73,7 +63,7 @@ pub(crate) fn answer(
         }
         drop((connection, open));
     });
-    Ok(switching(&accept))
+    Ok(upgrade::switching(&accept))
 }
 
 type Work = Pin<Box<dyn Future<Output = Reply> + Send>>;
