@@ -13,8 +13,12 @@ pub struct Seed {
     pub seed: u64,
     /// What makes its world small.
     pub options: Options,
+    /// The promise that it broke, by name.
+    pub promise: String,
     /// What it showed.
     pub showed: String,
+    /// It still breaks it.
+    pub open: bool,
 }
 
 /// The lines of the file; an error names the line.
@@ -33,11 +37,12 @@ pub fn line(seed: u64, minimised: &Minimised) -> String {
 
 fn parse_line(line: &str) -> Result<Seed, String> {
     let fields: Vec<&str> = line.split('|').map(str::trim).collect();
-    let [arguments, _promise, showed, _fixed] = fields.as_slice() else {
+    let [arguments, promise, showed, fixed] = fields.as_slice() else {
         return Err("not 'arguments | promise | what it showed | when fixed'".into());
     };
     let (seed, options) = arguments_of(arguments)?;
-    Ok(Seed { seed, options, showed: (*showed).into() })
+    let (promise, showed, open) = ((*promise).into(), (*showed).into(), *fixed == "open");
+    Ok(Seed { seed, options, promise, showed, open })
 }
 
 /// A seed and options from the text that [`Options::arguments`] makes.

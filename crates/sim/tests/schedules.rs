@@ -42,9 +42,15 @@ fn the_same_seed_is_the_same_world() {
 fn worlds_that_once_failed_keep_every_promise() {
     let seeds = seeds::parse(include_str!("../seeds.txt")).unwrap();
     assert!(!seeds.is_empty(), "the file has lines");
-    for seeds::Seed { seed, options, showed } in seeds {
+    for seeds::Seed { seed, options, promise, showed, open } in seeds {
         let outcome = campaign::run_one(seed, options);
         let broken = outcome.violation;
+        if open {
+            // Known and not mended: whoever mends it sets the date.
+            let found = broken.map(|violation| format!("{:?}", violation.promise));
+            assert_eq!(found, Some(promise), "world {seed} is open no more: set the date in seeds.txt");
+            continue;
+        }
         assert!(broken.is_none(), "{broken:?}; it showed: {showed}; {} --trace", options.replay(seed));
     }
 }
