@@ -101,6 +101,7 @@ impl World {
         let Some(first) = processes.first() else { return true };
         let quiet = |process: &&Process| {
             process.replica.is_quiet()
+                && !process.renewing
                 && process.inbox.is_empty()
                 && process.serving.is_empty()
                 && process.auditing.is_empty()
