@@ -8,9 +8,9 @@ use rejoin_replica::digest::range_digest;
 use rejoin_replica::json::{Json, JsonLimits};
 use rejoin_replica::path::{Path, Prefix};
 use rejoin_replica::{
-    Audit, Batch, Body, CatchUp, CatchUpStep, Change, Commit, Condition, Config, Counters, Document, Field,
-    Fields, Input, Message, Now, Observed, Policy, Record, Replica, RequestId, Start, Strategy, Summary,
-    Superseded, Version, View, Write,
+    Audit, Batch, Body, CatchUp, CatchUpStep, Change, Commit, Condition, Config, Content, Counters, Document,
+    Field, Fields, Input, Message, Now, Observed, Policy, Record, Replica, RequestId, Start, Strategy,
+    Summary, Superseded, Unit, Version, View, Write,
 };
 use rejoin_store::engine::{Keyspace, MemorySnapshot, RawBatch};
 use rejoin_store::{Engine as _, MemoryEngine, Snapshot, Store, StoreError, SyncPolicy};
@@ -408,7 +408,9 @@ fn version(bytes: &mut Bytes<'_>) -> Version {
             Body::Fields(Fields((0..bytes.below(4)).map(|name| field(bytes, name)).collect()))
         }
     };
-    Version { dot, hlc, body }
+    // Of what there is already: the corpus keeps its meaning.
+    let unit = (dot.seq > 1 && dot.seq % 5 == 0).then(|| Unit { first: dot.seq - 1, last: dot.seq });
+    Version { dot, hlc, body: Content { body, unit } }
 }
 
 fn document(bytes: &mut Bytes<'_>) -> Document {

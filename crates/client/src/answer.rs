@@ -50,6 +50,11 @@ impl Answer {
         serde_json::from_slice(&self.body).map_err(|error| self.unexpected(&error.to_string()))
     }
 
+    /// The body as text.
+    pub(crate) fn text(&self) -> Result<&str, Error> {
+        std::str::from_utf8(&self.body).map_err(|error| self.unexpected(&error.to_string()))
+    }
+
     /// The body as the JSON text it is.
     pub(crate) fn raw(&self) -> Result<Box<RawValue>, Error> {
         self.decode()

@@ -350,6 +350,6 @@ pub(crate) fn with_condition(ask: Ask, condition: &Condition) -> Result<Ask, Err
     })
 }
 
-fn unquoted(etag: &str) -> &str {
+pub(crate) fn unquoted(etag: &str) -> &str {
     etag.trim().trim_matches('"')
 }

@@ -20,6 +20,7 @@
 //! reading changes nothing.
 
 mod answer;
+mod batch;
 mod client;
 mod config;
 mod conflicts;
@@ -33,6 +34,7 @@ mod scan;
 mod session;
 mod watch;
 
+pub use batch::{Batch, Imported};
 pub use client::Client;
 pub use config::{
     ANSWER_BYTES_MAX, ANSWER_TIMEOUT, CONNECT_TIMEOUT, EVENT_BYTES_MAX, FOLLOW_WAIT_LEAST, FOLLOW_WAIT_MAX,

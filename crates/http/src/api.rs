@@ -18,8 +18,8 @@ use crate::problem::Problem;
 use crate::route::{Route, RouteError, reserved_name};
 use crate::server::{Connection, ServeOptions};
 use crate::{
-    catch_up, changes, conflicts, data, explain, history, link, metrics, openapi, peers, probe, receipts,
-    scan, socket, status,
+    batch, catch_up, changes, conflicts, data, explain, history, link, metrics, openapi, peers, probe,
+    receipts, scan, socket, status,
 };
 
 /// What all requests share.
@@ -132,6 +132,7 @@ impl Api {
             Route::Explain(path) => explain::answer(self, &path, &request),
             Route::Status => status::answer(self, &request).await,
             Route::AntiEntropy => peers::anti_entropy(self, &request).await,
+            Route::Batch => batch::answer(self, request).await,
             Route::Peers => peers::answer(self, request).await,
             Route::Changes => changes::answer(self, &request).await,
             Route::Socket => socket::answer(self, connection, request),

@@ -1,7 +1,7 @@
 //! Conditional requests: entity tags in `If-Match` and `If-None-Match` (RFC 9110, 13.1).
 
 use hyper::HeaderMap;
-use hyper::header::{HeaderName, IF_MATCH, IF_NONE_MATCH};
+use hyper::header::{HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use rejoin::Condition;
 
 use crate::problem::Problem;
@@ -25,6 +25,21 @@ pub(crate) fn of_write(headers: &HeaderMap) -> Result<Condition, Problem> {
         (Some(_), Some(_)) => Err(Problem::header("The request has both `If-Match` and `If-None-Match`.")
             .hint("Send the one that you need.")),
     }
+}
+
+/// The condition of an operation in a batch: what the headers of a request of its own would hold, or one tag without its
+/// quotes.
+pub(crate) fn of_members(if_match: Option<&str>, if_none_match: Option<&str>) -> Result<Condition, Problem> {
+    let mut headers = HeaderMap::new();
+    for (name, text) in [(IF_MATCH, if_match), (IF_NONE_MATCH, if_none_match)] {
+        let Some(text) = text else { continue };
+        let text = match text.trim() == "*" || text.contains('"') {
+            true => text.to_owned(),
+            false => format!("\"{text}\""),
+        };
+        headers.insert(&name, HeaderValue::try_from(text).map_err(|_| malformed(&name))?);
+    }
+    of_write(&headers)
 }
 
 /// What the conditions of a read mean for a representation with this tag.

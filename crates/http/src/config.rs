@@ -115,6 +115,21 @@ pub const SOCKET_GOODBYE_MAX: Duration = Duration::from_secs(2);
 /// Greatest size of a body that is not a value (a peer's URL), in bytes.
 pub const SMALL_BODY_BYTES_MAX: usize = 16 * 1024;
 
+/// Greatest size of a batch in one body, in bytes: room for the largest atomic batch (4 MiB of values) and its envelope.
+pub const BATCH_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Operations of a stream that are done together: one sync serves them.
+pub const IMPORT_GROUP_OPERATIONS: usize = 256;
+
+/// Bytes of operations of a stream that are done together, unless one is larger.
+pub const IMPORT_GROUP_BYTES: usize = 512 * 1024;
+
+/// Bytes that a line of a stream may have beside its value: a path, escaped, and a condition.
+pub const IMPORT_LINE_EXTRA_BYTES: usize = 16 * 1024;
+
+/// Time between two lines of progress.
+pub const IMPORT_PROGRESS: Duration = Duration::from_secs(1);
+
 /// What [`crate::serve`] can be told to bound differently.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServeLimits {

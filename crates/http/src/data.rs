@@ -150,7 +150,7 @@ pub(crate) async fn wrote(
     Ok(response)
 }
 
-/// What a write did.
+/// What a write did, as a client sees it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WriteResult<'a> {
@@ -173,6 +173,12 @@ impl<'a> WriteResult<'a> {
     /// The shape of a delete: nothing is left to show.
     pub(crate) fn of_delete(self) -> WriteResult<'a> {
         WriteResult { deleted: Some(true), value: None, ..self }
+    }
+
+    /// The same without the value.
+    pub(crate) fn brief(node: &Node, written: &'a Written) -> WriteResult<'a> {
+        let deleted = written.visible.value.is_none().then_some(true);
+        WriteResult { deleted, value: None, ..WriteResult::of(node, written) }
     }
 
     /// The shape of what was written.

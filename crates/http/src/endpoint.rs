@@ -31,6 +31,7 @@ endpoints! {
     History => "/api/history/{path}",
     Status => "/api/status",
     AntiEntropy => "/api/_anti_entropy",
+    Batch => "/api/_batch",
     Peers => "/api/_peers",
     Conflicts => "/api/_conflicts/{prefix}",
     Where => "/api/_where/{path}",

@@ -5,8 +5,8 @@
 //! 1. [`serve`] with [`ServeOptions`]; [`refuse_open_bind`]; every bound: [`config`].
 //! 2. `server` accepts connections and guards them in time (`wire`); `api` takes one request through `guard` (who may
 //!    ask), `route` (what is asked), `catch_up` (`Rejoin-Token`) and one handler.
-//! 3. One file per handler: `data`, `scan`, `history`, `conflicts`, `explain`, `receipts`, `status`, `changes`, `socket`,
-//!    `peers`, `link`, `probe`.
+//! 3. One file per handler: `data`, `batch`, `import`, `scan`, `history`, `conflicts`, `explain`, `receipts`, `status`,
+//!    `changes`, `socket`, `peers`, `link`, `probe`.
 //! 4. What they share: `query` and `condition` (reading requests), `body` (reading bodies within bounds), `answer` and
 //!    `shapes` (answering), `problem` (the one error shape).
 //!
@@ -15,6 +15,7 @@
 
 mod answer;
 mod api;
+mod batch;
 mod body;
 mod catch_up;
 mod changes;
@@ -27,6 +28,7 @@ mod endpoint;
 mod explain;
 mod guard;
 mod history;
+mod import;
 mod lines;
 mod link;
 mod metrics;

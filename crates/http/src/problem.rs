@@ -37,6 +37,7 @@ struct Details {
     applied: Option<bool>,
     missing: Option<Missing>,
     oldest: Option<String>,
+    operation: Option<usize>,
 }
 
 /// What is there instead of what a condition wanted.
@@ -118,6 +119,27 @@ impl Problem {
         problem.0.details.size = Some(size);
         problem.0.details.limit = Some(limit as u64);
         problem
+    }
+
+    /// A batch has too much in it.
+    pub(crate) fn batch_too_large(size: usize, limit: usize, of: &str) -> Problem {
+        let message = format!("The batch has {size} {of}, more than the limit of {limit}.");
+        let mut problem = Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message);
+        problem.0.details.size = Some(size as u64);
+        problem.0.details.limit = Some(limit as u64);
+        problem
+    }
+
+    /// It is about this operation of a batch, counted from 0.
+    #[must_use]
+    pub(crate) fn operation(mut self, at: usize) -> Problem {
+        self.0.details.operation = Some(at);
+        self
+    }
+
+    /// The status of an answer with it.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.0.status
     }
 
     /// The node has not applied what the request asks to see.
@@ -209,6 +231,7 @@ impl Problem {
             timestamp: current.and_then(|current| current.timestamp),
             missing: self.0.details.missing.as_ref(),
             oldest: self.0.details.oldest.as_deref(),
+            operation: self.0.details.operation,
         };
         answer::json_text(&body)
     }
@@ -267,6 +290,9 @@ impl From<Error> for Problem {
         match error {
             Error::NotFound { deleted } => Problem::not_found(deleted),
             Error::TooLarge { bytes, limit } => Problem::too_large(bytes as u64, false, limit),
+            Error::BatchTooLarge { size, limit, of } => {
+                Problem::batch_too_large(size, limit, of).hint(problem.0.hint)
+            }
             Error::Json(JsonError::TooLarge { bytes, bytes_max }) => {
                 Problem::too_large(bytes as u64, false, bytes_max)
             }
@@ -314,7 +340,7 @@ fn status(error: &Error) -> StatusCode {
         Error::RejectedByStrategy(_) | Error::NoConflict(_) | Error::NotLive(_) | Error::Unseen(_) => {
             StatusCode::CONFLICT
         }
-        Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        Error::TooLarge { .. } | Error::BatchTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Error::ContextAhead(_)
         | Error::Overloaded
         | Error::TimedOut
@@ -352,4 +378,6 @@ struct Body<'a> {
     missing: Option<&'a Missing>,
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<usize>,
 }

@@ -20,6 +20,8 @@ pub(crate) enum Route {
     Status,
     /// `/api/_anti_entropy`
     AntiEntropy,
+    /// `/api/_batch`
+    Batch,
     /// `/api/_peers`
     Peers,
     /// `/api/_explain/{path}`
@@ -79,6 +81,7 @@ impl Route {
             ("history", None) => Err(RouteError::Path(PathError::Empty)),
             ("status", None) => Ok(Route::Status),
             ("_anti_entropy", None) => Ok(Route::AntiEntropy),
+            ("_batch", None) => Ok(Route::Batch),
             ("_peers", None) => Ok(Route::Peers),
             ("_explain", Some(rest)) => path(rest).map(Route::Explain),
             ("_explain", None) => Err(RouteError::Path(PathError::Empty)),
@@ -104,6 +107,7 @@ impl Route {
             Route::History(_) => Endpoint::History,
             Route::Status => Endpoint::Status,
             Route::AntiEntropy => Endpoint::AntiEntropy,
+            Route::Batch => Endpoint::Batch,
             Route::Peers => Endpoint::Peers,
             Route::Conflicts(_) => Endpoint::Conflicts,
             Route::Where(_) => Endpoint::Where,
@@ -125,7 +129,7 @@ impl Route {
             Route::Data(_) => &[Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE],
             Route::Peers => &[Method::GET, Method::HEAD, Method::POST, Method::DELETE],
             Route::History(_) | Route::Conflicts(_) => &[Method::GET, Method::HEAD, Method::POST],
-            Route::AntiEntropy => &[Method::POST],
+            Route::AntiEntropy | Route::Batch => &[Method::POST],
             Route::Changes | Route::Socket | Route::Link => &[Method::GET],
             _ => &[Method::GET, Method::HEAD],
         }

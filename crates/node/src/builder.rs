@@ -288,6 +288,7 @@ impl Builder {
             peer_token,
             identity: RwLock::new(Arc::new(identity)),
             jobs,
+            batches: crate::batch::turns(),
             published: RwLock::new(Some(Published { reader: store.reader(), snapshot })),
             applied: watch::Sender::new(applied),
             committed,

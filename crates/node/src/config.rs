@@ -25,6 +25,9 @@ pub(crate) const DISK_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long an anti-entropy request waits for its links. 30 s: a round over a slow link is a second or two.
 pub(crate) const ROUND_WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// Atomic batches handed over and not answered. 16: together at most 64 MiB of values in one commit; more wait their turn.
+pub(crate) const ATOMIC_BATCHES_MAX: usize = 16;
+
 /// Items in one page of a scan, unless asked for fewer.
 pub(crate) const SCAN_ITEMS_DEFAULT: usize = 100;
 

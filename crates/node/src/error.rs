@@ -54,6 +54,16 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// The atomic batch is too large.
+    #[error("the atomic batch has {size} {of}, and the limit is {limit}")]
+    BatchTooLarge {
+        /// How many writes or bytes it has.
+        size: usize,
+        /// How many it may have.
+        limit: usize,
+        /// `writes` or `bytes`.
+        of: &'static str,
+    },
     /// The cursor is not one of ours.
     #[error("the cursor is not valid")]
     BadCursor,
@@ -122,7 +132,7 @@ impl Error {
             Error::BadContext(_) => "invalid_context",
             Error::ContextAhead(_) => "not_caught_up",
             Error::NoSuchVersion => "no_such_version",
-            Error::TooLarge { .. } => "too_large",
+            Error::TooLarge { .. } | Error::BatchTooLarge { .. } => "too_large",
             Error::BadCursor => "invalid_cursor",
             Error::BadToken => "invalid_token",
             Error::NotCaughtUp { .. } => "not_caught_up",
@@ -158,6 +168,9 @@ impl Error {
             Error::ContextAhead(_) => "wait longer, or write on the node that the context comes from",
             Error::NoSuchVersion => "list the history of the path: it keeps the newest versions only",
             Error::TooLarge { .. } => "split the value over several paths, or raise the limit on this node",
+            Error::BatchTooLarge { .. } => {
+                "make several batches of it, or leave out that it is atomic: then each write stands for itself"
+            }
             Error::BadCursor => "use the cursor of the last page as it was given, or start without one",
             Error::BadToken => "use the token of an earlier answer as it was given",
             Error::NotCaughtUp { .. } => "wait longer, or ask the node that gave the token",
@@ -226,6 +239,7 @@ impl From<Refusal> for Error {
             Refusal::NotLive(current) => Error::NotLive(Box::new(current)),
             Refusal::Unseen(current) => Error::Unseen(Box::new(current)),
             Refusal::TooLarge { bytes, limit } => Error::TooLarge { bytes, limit },
+            Refusal::BatchTooLarge { size, limit, of } => Error::BatchTooLarge { size, limit, of },
         }
     }
 }

@@ -50,6 +50,7 @@ const _: () = assert!(
     "a node must not be built with the feature `plant` of the simulation"
 );
 
+mod batch;
 mod builder;
 mod clock;
 mod config;
@@ -76,6 +77,7 @@ mod subscribe;
 mod token;
 mod writer;
 
+pub use batch::{BATCH_WRITES_MAX, BatchError};
 pub use builder::Builder;
 pub use config::{Durability, Limits};
 pub use conflicts::{Conflict, ConflictPage, ConflictState, Conflicts, Settled, Settlement};

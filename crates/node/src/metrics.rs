@@ -79,13 +79,18 @@ pub(crate) struct Counting<'a> {
 }
 
 impl Counting<'_> {
-    pub(crate) fn end<T>(mut self, ended: &Result<T, Error>) {
+    pub(crate) fn end<T>(self, ended: &Result<T, Error>) {
+        self.end_as(ended.as_ref().map(drop));
+    }
+
+    /// Ends it as others that were done or refused with it.
+    pub(crate) fn end_as(mut self, ended: Result<(), &Error>) {
         self.outcome = match ended {
             Ok(_) => 0,
             Err(Error::Precondition(_)) => 1,
             Err(Error::RejectedByStrategy(_)) => 2,
             Err(Error::NotFound { .. }) => 3,
-            Err(Error::TooLarge { .. }) => 4,
+            Err(Error::TooLarge { .. } | Error::BatchTooLarge { .. }) => 4,
             Err(Error::Path(_) | Error::Json(_)) => 5,
             Err(Error::Overloaded) => 6,
             Err(Error::DiskFull(_)) => 7,

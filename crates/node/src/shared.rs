@@ -10,6 +10,7 @@ use rejoin_store::{DiskSpace, Snapshot, StoreReader};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::Error;
+use crate::batch::BatchError;
 use crate::clock::Clock;
 use crate::config::QUEUE_WAIT_MAX;
 use crate::engine::{NodeEngine, NodeSnapshot};
@@ -28,6 +29,7 @@ pub(crate) enum Job {
     /// A link is up: what happened, and where its frames go.
     LinkUp(Input, Ports),
     Write(Write, oneshot::Sender<Result<Box<Written>, Error>>),
+    WriteAll(Vec<Write>, oneshot::Sender<Result<Vec<Written>, BatchError>>),
     /// Tells who holds these writes, each as it is heard of; answered at once with the name of the question.
     AskHolders {
         dots: Vec<Dot>,
@@ -61,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) peer_token: Option<BearerToken>,
     pub(crate) identity: RwLock<Arc<Identity>>,
     pub(crate) jobs: mpsc::Sender<Job>,
+    /// Whose turn it is to write atomically.
+    pub(crate) batches: tokio::sync::Semaphore,
     /// Taken away when the node closes, so that the store can be let go.
     pub(crate) published: RwLock<Option<Published>>,
     /// Every dot that was applied by the published commit. Changed while [`Shared::published`] is locked for writing,

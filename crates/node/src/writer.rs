@@ -8,12 +8,14 @@ use rejoin_causal::NodeId;
 use rejoin_link::{Identity, NodeKey};
 use rejoin_replica::config::RECEIPTS_OPEN_MAX;
 use rejoin_replica::{
-    Alarm, AuditStep, Change, Effect, Input, LinkId, Replica, RequestId, RoundReport, Status, Written,
+    Alarm, AuditStep, BatchRefusal, Change, Effect, Input, LinkId, Refusal, Replica, RequestId, RoundReport,
+    Status, Written,
 };
 use rejoin_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::Error;
+use crate::batch::BatchError;
 use crate::clock::{random, wall_ms};
 use crate::engine::NodeEngine;
 use crate::links::{DISK_FULL, Outgoing, Ports};
@@ -28,6 +30,7 @@ const GOODBYE_MAX: Duration = Duration::from_secs(3);
 /// A request that waits for its effect.
 enum Asked {
     Write(oneshot::Sender<Result<Box<Written>, Error>>),
+    WriteAll(oneshot::Sender<Result<Vec<Written>, BatchError>>),
     Holders(mpsc::UnboundedSender<NodeId>),
     AntiEntropy(oneshot::Sender<RoundReport>),
     Status(oneshot::Sender<Box<Status>>),
@@ -106,12 +109,14 @@ impl Writer {
         self.look_at_disk(&mut inputs);
         for job in jobs {
             match job {
+                // Whoever asked may have gone away meanwhile.
                 Job::Write(write, answer) if !self.has_room_for(&write.change) => {
-                    // Whoever asked may have gone away meanwhile.
-                    let _ = answer.send(Err(Error::DiskFull(format!(
-                        "the disk is nearly full: {}",
-                        self.disk.words()
-                    ))));
+                    let _ = answer.send(Err(self.no_room()));
+                }
+                Job::WriteAll(writes, answer)
+                    if !writes.iter().all(|write| self.has_room_for(&write.change)) =>
+                {
+                    let _ = answer.send(Err(self.no_room().into()));
                 }
                 Job::LinkUp(_, ports) if self.disk.room != Room::Plenty => {
                     ports.close(DISK_FULL.to_owned());
@@ -131,6 +136,10 @@ impl Writer {
                 Job::Write(write, answer) => {
                     let request = self.ask(Asked::Write(answer));
                     inputs.push(Input::Write(request, write));
+                }
+                Job::WriteAll(writes, answer) => {
+                    let request = self.ask(Asked::WriteAll(answer));
+                    inputs.push(Input::WriteAll(request, writes));
                 }
                 Job::AskHolders { dots, wait_ms, told, answer } => {
                     if self.asked.len() >= RECEIPTS_OPEN_MAX {
@@ -186,6 +195,10 @@ impl Writer {
         }
     }
 
+    fn no_room(&self) -> Error {
+        Error::DiskFull(format!("the disk is nearly full: {}", self.disk.words()))
+    }
+
     fn has_room_for(&self, change: &Change) -> bool {
         match self.disk.room {
             Room::Plenty => true,
@@ -235,6 +248,16 @@ impl Writer {
             Effect::Reply(request, answer) => {
                 if let Some(Asked::Write(waiting)) = self.asked.remove(&request) {
                     let _ = waiting.send(answer.map_err(|refusal| Error::from(*refusal)));
+                }
+            }
+            Effect::ReplyAll(request, answer) => {
+                if let Some(Asked::WriteAll(waiting)) = self.asked.remove(&request) {
+                    let _ = waiting.send(answer.map_err(|refused| {
+                        let BatchRefusal { at, refusal } = *refused;
+                        // The size of a batch is not the doing of one write.
+                        let of_one = !matches!(refusal, Refusal::BatchTooLarge { .. });
+                        BatchError { at: of_one.then_some(at), error: refusal.into() }
+                    }));
                 }
             }
             Effect::Holder(request, node) => {

@@ -3,7 +3,7 @@
 use rejoin_causal::{Dot, Hlc, Lost, Merged};
 
 use crate::batch::Overlay;
-use crate::body::{Body, Document, is_bare_tombstone};
+use crate::body::{Content, Document, is_bare_tombstone};
 use crate::digest::{self, Fences, Share};
 use crate::path::Path;
 use crate::view::{Counters, Record, Superseded, View};
@@ -36,7 +36,7 @@ pub(crate) fn write<V: View>(
     fences: &mut Fences,
     path: &Path,
     before: Option<Record>,
-    merged: Merged<Body>,
+    merged: Merged<Content>,
     keep: Keep,
 ) -> Result<(), V::Error> {
     let Merged { document, added, removed, changed } = merged;

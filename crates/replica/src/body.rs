@@ -8,12 +8,44 @@ use rejoin_causal::{Dot, Hlc};
 use crate::json::Json;
 
 /// The state of one path; see [`rejoin_causal::Document`].
-pub type Document = rejoin_causal::Document<Body>;
+pub type Document = rejoin_causal::Document<Content>;
 
 /// One sibling of a document.
-pub type Version = rejoin_causal::Version<Body>;
+pub type Version = rejoin_causal::Version<Content>;
 
-/// The content of a version.
+/// What a version carries: its body, and what its write said beside it. A version without marks costs nothing for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// The body.
+    pub body: Body,
+    /// The atomic batch that the version was written in, if there was more in it.
+    pub unit: Option<Unit>,
+}
+
+/// The numbers of the writes of one atomic batch: consecutive ones of the version's own node and epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Unit {
+    /// The first.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+}
+
+impl From<Body> for Content {
+    fn from(body: Body) -> Content {
+        Content { body, unit: None }
+    }
+}
+
+impl core::ops::Deref for Content {
+    type Target = Body;
+
+    fn deref(&self) -> &Body {
+        &self.body
+    }
+}
+
+/// What a version says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// A JSON value, exactly as written.

@@ -2,17 +2,21 @@
 //!
 //! The difference `M = F_snapshot \ F_peer` is fixed by the snapshot. Each document with a version in `M` is sent
 //! once, whole. Dots of `M` without a live version ("void") are claimed only at the very end: until every successor
-//! has arrived, such a claim would stand for a value nobody there has.
+//! has arrived, such a claim would stand for a value nobody there has. What was written in one atomic batch goes out in
+//! one chunk.
 //!
 //! This is a reader: it never waits for the replica and the replica never waits for it.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use rejoin_causal::{Dot, Epoch, Frontier, IntervalSet, NodeId, plant};
 
+use crate::body::Document;
+use crate::config::BATCH_WRITES_MAX;
 use crate::message::{Entry, Message};
 use crate::path::Path;
+use crate::unit::units;
 use crate::view::View;
 
 /// Log rows read at a time: a page of dots is 16 KiB at most, and amortises the cost of a range read.
@@ -43,6 +47,8 @@ pub struct CatchUp<V> {
     runs: VecDeque<(NodeId, Epoch, u64, u64)>,
     /// Log rows read and not sent yet.
     rows: VecDeque<(Dot, Path)>,
+    /// Dots of documents that were sent before their turn, with others of their batch.
+    ahead: BTreeSet<Dot>,
     chunk_bytes_max: usize,
     /// What may be on its way uncommitted. The chunk that reaches it may go beyond it.
     credit_bytes: u64,
@@ -73,6 +79,7 @@ impl<V: View> CatchUp<V> {
             missing,
             runs,
             rows: VecDeque::new(),
+            ahead: BTreeSet::new(),
             chunk_bytes_max,
             credit_bytes,
             uncommitted_bytes: 0,
@@ -103,14 +110,18 @@ impl<V: View> CatchUp<V> {
         let mut bytes = 0;
         while bytes < self.chunk_bytes_max {
             let Some((dot, path)) = self.next_row()? else { break };
-            let Some(record) = self.snapshot.record(&path)? else { continue };
-            // A document with several versions in the difference goes out with the first of them.
-            let first = record.document.versions().iter().map(|version| version.dot);
-            if first.filter(|dot| self.missing.contains(*dot)).min() != Some(dot) {
+            if self.ahead.remove(&dot) {
                 continue;
             }
-            bytes += weight(&path, &record.document);
-            entries.push(Entry { path, document: record.document, superseded: Vec::new() });
+            let Some(record) = self.snapshot.record(&path)? else { continue };
+            // A document with several versions in the difference goes out with the first of them.
+            if self.goes_out_with(&record.document) != Some(dot) {
+                continue;
+            }
+            for entry in self.with_its_units(path, record.document)? {
+                bytes += weight(&entry.path, &entry.document);
+                entries.push(entry);
+            }
         }
         if entries.is_empty() {
             self.said_caught_up = true;
@@ -119,6 +130,36 @@ impl<V: View> CatchUp<V> {
         self.documents += entries.len() as u64;
         self.uncommitted_bytes = self.uncommitted_bytes.saturating_add(chunk_cost(&entries));
         Ok(CatchUpStep::Send(Message::Chunk(entries)))
+    }
+
+    fn goes_out_with(&self, document: &Document) -> Option<Dot> {
+        let dots = document.versions().iter().map(|version| version.dot);
+        dots.filter(|dot| self.missing.contains(*dot)).min()
+    }
+
+    /// A document, and all others that have to be in its chunk because of an atomic batch that the peer lacks. Those were
+    /// not sent before: the batches of a document went out with it.
+    fn with_its_units(&mut self, path: Path, document: Document) -> Result<Vec<Entry>, V::Error> {
+        let mut taken: BTreeSet<Path> = BTreeSet::from([path.clone()]);
+        let mut seen = BTreeSet::new();
+        let mut entries = Vec::from([Entry { path, document, superseded: Vec::new() }]);
+        let mut at = 0;
+        while let Some(entry) = entries.get(at) {
+            let units: Vec<_> = units(&entry.document).filter(|unit| seen.insert(*unit)).collect();
+            at += 1;
+            for (node, epoch, unit) in units {
+                for (seq, path) in self.snapshot.log(node, epoch, unit.first, unit.last, BATCH_WRITES_MAX)? {
+                    if !self.missing.contains(Dot { node, epoch, seq }) || taken.contains(&path) {
+                        continue;
+                    }
+                    let Some(record) = self.snapshot.record(&path)? else { continue };
+                    self.ahead.extend(self.goes_out_with(&record.document));
+                    taken.insert(path.clone());
+                    entries.push(Entry { path, document: record.document, superseded: Vec::new() });
+                }
+            }
+        }
+        Ok(entries)
     }
 
     fn next_row(&mut self) -> Result<Option<(Dot, Path)>, V::Error> {

@@ -14,9 +14,10 @@ use rejoin_causal::codec::{
 };
 use rejoin_causal::{NodeId, VersionVector};
 
-use crate::body::{Body, Document, Field, Fields, Version};
+use crate::body::{Body, Content, Document, Field, Fields, Unit, Version};
 use crate::config::{
-    RECEIPT_DOTS_MAX, RECEIPTS_PER_MESSAGE_MAX, VALUE_BYTES_PROTOCOL_MAX, VALUE_DEPTH_PROTOCOL_MAX,
+    BATCH_WRITES_MAX, RECEIPT_DOTS_MAX, RECEIPTS_PER_MESSAGE_MAX, VALUE_BYTES_PROTOCOL_MAX,
+    VALUE_DEPTH_PROTOCOL_MAX,
 };
 use crate::json::{Json, JsonLimits};
 use crate::message::{Entry, Holder, Leaf, Message, PathState, Question, Range};
@@ -35,6 +36,9 @@ pub enum Source {
 const BODY_TOMBSTONE: u8 = 0;
 const BODY_VALUE: u8 = 1;
 const BODY_FIELDS: u8 = 2;
+
+/// Set when the version was written in an atomic batch of several writes; its extent follows.
+const FLAG_UNIT: u8 = 0x20;
 
 /// Set when the version vector is not just the tops of the live versions.
 const FLAG_VV: u8 = 1;
@@ -76,14 +80,21 @@ pub fn take_document(
 pub fn put_version(out: &mut Vec<u8>, lives: &mut impl LifeIndex, version: &Version) {
     put_dot(out, lives, version.dot);
     put_hlc(out, version.hlc);
-    match &version.body {
-        Body::Tombstone => out.push(BODY_TOMBSTONE),
-        Body::Value(json) => {
-            out.push(BODY_VALUE);
-            put_bytes(out, json.as_str().as_bytes());
-        }
+    let Content { body, unit } = &version.body;
+    let kind = match body {
+        Body::Tombstone => BODY_TOMBSTONE,
+        Body::Value(_) => BODY_VALUE,
+        Body::Fields(_) => BODY_FIELDS,
+    };
+    out.push(kind | if unit.is_some() { FLAG_UNIT } else { 0 });
+    if let Some(unit) = unit {
+        put_varint(out, version.dot.seq.saturating_sub(unit.first));
+        put_varint(out, unit.last.saturating_sub(version.dot.seq));
+    }
+    match body {
+        Body::Tombstone => {}
+        Body::Value(json) => put_bytes(out, json.as_str().as_bytes()),
         Body::Fields(fields) => {
-            out.push(BODY_FIELDS);
             put_varint(out, fields.0.len() as u64);
             for field in &fields.0 {
                 put_bytes(out, field.name.as_bytes());
@@ -104,7 +115,12 @@ pub fn take_version(
 ) -> Result<Version, DecodeError> {
     let dot = take_dot(from, lives)?;
     let hlc = take_hlc(from)?;
-    let body = match from.byte("version")? {
+    let flags = from.byte("version")?;
+    let unit = match flags & FLAG_UNIT {
+        0 => None,
+        _ => Some(take_unit(from, dot.seq)?),
+    };
+    let body = match flags & !FLAG_UNIT {
         BODY_TOMBSTONE => Body::Tombstone,
         BODY_VALUE => Body::Value(take_json(from.bytes("value")?, source)?),
         BODY_FIELDS => {
@@ -129,7 +145,20 @@ pub fn take_version(
         }
         _ => return Err(DecodeError("version")),
     };
-    Ok(Version { dot, hlc, body })
+    Ok(Version { dot, hlc, body: Content { body, unit } })
+}
+
+/// The extent of an atomic batch around one of its writes.
+fn take_unit(from: &mut Reader<'_>, seq: u64) -> Result<Unit, DecodeError> {
+    const WHAT: &str = "batch";
+    let (before, behind) = (from.varint(WHAT)?, from.varint(WHAT)?);
+    // Whoever serves one reads all of it at once.
+    let length = before.saturating_add(behind).saturating_add(1);
+    if before >= seq || !(2..=BATCH_WRITES_MAX as u64).contains(&length) {
+        return Err(DecodeError(WHAT));
+    }
+    let last = seq.checked_add(behind).ok_or(DecodeError(WHAT))?;
+    Ok(Unit { first: seq - before, last })
 }
 
 fn text(bytes: &[u8]) -> Result<&str, DecodeError> {

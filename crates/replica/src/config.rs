@@ -7,6 +7,10 @@ pub const VALUE_BYTES_PROTOCOL_MAX: usize = 16 * 1024 * 1024;
 /// The deepest JSON value that a link accepts: the deepest that any node can parse.
 pub const VALUE_DEPTH_PROTOCOL_MAX: usize = crate::json::JSON_DEPTH_MAX;
 
+/// Writes in one atomic batch. 1,000: it is one commit, one frame and one reply, and a peer that serves one of its writes
+/// reads all of them.
+pub const BATCH_WRITES_MAX: usize = 1_000;
+
 /// Questions for receipts that are open at a node, its own and its peers': 4,096, some 100 bytes each. Beyond it a
 /// question is not answered, and whoever asked hears of fewer nodes.
 pub const RECEIPTS_OPEN_MAX: usize = 4_096;
@@ -40,6 +44,9 @@ pub struct Config {
     pub value_bytes_max: usize,
     /// The deepest value that a client may write. Default 64: far beyond real data, far below any stack.
     pub value_depth_max: usize,
+    /// Bytes of the values that one atomic batch may write together. Default 4 MiB: a batch travels in one frame, and
+    /// four of the largest values fit.
+    pub batch_bytes_max: usize,
     /// Time between anti-entropy rounds, in milliseconds, jittered by a tenth; `None`: never. Default 60 s.
     pub anti_entropy_interval_ms: Option<u64>,
     /// How long a deleted path is remembered before its tombstone is collected, in milliseconds. Default 7 days:
@@ -76,6 +83,7 @@ impl Default for Config {
             versions_max: 10,
             value_bytes_max: 1024 * 1024,
             value_depth_max: 64,
+            batch_bytes_max: 4 * 1024 * 1024,
             anti_entropy_interval_ms: Some(60_000),
             tombstone_retention_ms: 7 * 24 * 3_600_000,
             clock_skew_max_ms: 60_000,

@@ -48,7 +48,7 @@ pub fn fingerprint(path: &Path, document: &Document) -> Summary {
         if !plant::is("fingerprint-without-stamp") {
             part(&version.hlc.0.to_le_bytes());
         }
-        match &version.body {
+        match &version.body.body {
             Body::Value(json) => {
                 part(b"value");
                 part(json.as_str().as_bytes());
@@ -68,6 +68,11 @@ pub fn fingerprint(path: &Path, document: &Document) -> Summary {
                 }
             }
             Body::Tombstone => part(b"tombstone"),
+        }
+        if let Some(unit) = version.body.unit {
+            part(b"unit");
+            part(&unit.first.to_le_bytes());
+            part(&unit.last.to_le_bytes());
         }
     }
     Summary { fingerprint: u128::from_le_bytes(first_16(&hasher.finalize())), count: 1 }

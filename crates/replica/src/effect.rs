@@ -59,6 +59,24 @@ pub enum Refusal {
         /// Bytes it may have.
         limit: usize,
     },
+    /// The atomic batch has too many writes, or its values have too many bytes together.
+    BatchTooLarge {
+        /// How many of them.
+        size: usize,
+        /// How many there may be.
+        limit: usize,
+        /// `writes` or `bytes`.
+        of: &'static str,
+    },
+}
+
+/// Why an atomic batch was not done. Nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchRefusal {
+    /// Which of its writes is refused, counted from 0.
+    pub at: usize,
+    /// Why.
+    pub refusal: Refusal,
 }
 
 /// What is there instead.
@@ -183,6 +201,8 @@ pub struct Status {
 pub enum Effect {
     /// Answer a write.
     Reply(RequestId, Result<Box<Written>, Box<Refusal>>),
+    /// Answer an atomic batch: what each of its writes did, or why none was done.
+    ReplyAll(RequestId, Result<Vec<Written>, Box<BatchRefusal>>),
     /// Send a frame; report [`crate::Input::Sent`] when it has left the queue.
     Send(LinkId, Bytes),
     /// Close a link and log why.

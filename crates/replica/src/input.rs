@@ -94,6 +94,8 @@ pub struct Write {
 pub enum Input {
     /// A client writes.
     Write(RequestId, Write),
+    /// A client writes several things at once, all or nothing.
+    WriteAll(RequestId, Vec<Write>),
     /// A link is up and its peer has proved who it is.
     LinkUp {
         /// The link.

@@ -28,6 +28,7 @@ mod replica;
 mod session;
 mod sync;
 mod tally;
+mod unit;
 mod write;
 
 pub mod batch;
@@ -45,12 +46,13 @@ pub mod view;
 
 pub use audit::{Audit, AuditOutput};
 pub use batch::Batch;
-pub use body::{Body, Document, Field, Fields, Version};
+pub use body::{Body, Content, Document, Field, Fields, Unit, Version};
 pub use catch_up::{CatchUp, CatchUpStep};
 pub use config::Config;
 pub use context::{Context, ContextError};
 pub use effect::{
-    Alarm, AuditStep, Commit, Current, Effect, Effects, LinkStatus, Refusal, RoundReport, Status, Written,
+    Alarm, AuditStep, BatchRefusal, Commit, Current, Effect, Effects, LinkStatus, Refusal, RoundReport,
+    Status, Written,
 };
 pub use frontiers::frontier_digest;
 pub use input::{Change, Condition, Input, LinkId, Now, Observed, RequestId, Write};

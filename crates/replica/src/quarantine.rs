@@ -22,17 +22,19 @@ impl Quarantine {
         fresh.map(|version| version.hlc.unix_ms().saturating_sub(wall_ms)).max().unwrap_or(0)
     }
 
-    /// Holds a document until the wall clock reads `release_ms`; false when there is no room.
-    pub(crate) fn hold(&mut self, entry: Entry, release_ms: u64, entries_max: usize) -> bool {
+    /// Holds documents that belong together until the wall clock reads `release_ms`; gives them back when there is no
+    /// room for all of them.
+    pub(crate) fn hold(&mut self, bundle: Vec<Entry>, release_ms: u64, entries_max: usize) -> Vec<Entry> {
         // The same state over another link, or again after a reconnect, takes no second place.
-        if self.held.iter().any(|(_, held)| *held == entry) {
-            return true;
+        let news: Vec<Entry> =
+            bundle.into_iter().filter(|entry| !self.held.iter().any(|(_, held)| held == entry)).collect();
+        if self.held.len() + news.len() > entries_max {
+            return news;
         }
-        let room = self.held.len() < entries_max;
-        if room && !plant::is("drop-quarantined") {
-            self.held.push((release_ms, entry));
+        if !plant::is("drop-quarantined") {
+            self.held.extend(news.into_iter().map(|entry| (release_ms, entry)));
         }
-        room
+        Vec::new()
     }
 
     pub(crate) fn len(&self) -> usize {

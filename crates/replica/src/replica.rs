@@ -21,7 +21,7 @@ use crate::codec;
 use crate::config::Config;
 use crate::digest::Fences;
 use crate::effect::{Alarm, Effect, Effects, LinkStatus, RoundReport, Status};
-use crate::input::{Input, LinkId, Now, RequestId, Write};
+use crate::input::{Input, LinkId, Now, RequestId};
 use crate::message::{Entry, Message};
 use crate::path::Path;
 use crate::policy::Policy;
@@ -30,6 +30,7 @@ use crate::random::Random;
 use crate::receipts::Receipts;
 use crate::session::Link;
 use crate::tally::Tally;
+use crate::unit;
 use crate::view::{Counters, View};
 
 /// Who a replica is and where it starts from.
@@ -68,7 +69,7 @@ pub struct Replica {
     pub(crate) rounds: Vec<RunningRound>,
     pub(crate) receipts: Receipts,
     /// Writes that wait for a new identity, once a clone was seen: the old one covers dots that were never seen here.
-    pub(crate) renewing: Option<Vec<(RequestId, Write)>>,
+    pub(crate) renewing: Option<Vec<Input>>,
     pub(crate) last_round: Option<(u64, u64)>,
     pub(crate) skew_max_ms: u64,
     pub(crate) tally: Tally,
@@ -233,7 +234,7 @@ impl Replica {
 
     fn handle_one<V: View>(&mut self, group: &mut Group<'_, V>, input: Input) -> Result<(), V::Error> {
         match input {
-            Input::Write(request, write) => self.client_write(group, request, write)?,
+            input @ (Input::Write(..) | Input::WriteAll(..)) => self.client_write(group, input)?,
             Input::LinkUp { link, peer, epoch, dialed } => self.link_up(group, link, peer, epoch, dialed),
             Input::LinkDown(link) => self.link_down(group, link),
             Input::Message(link, message) => self.message(group, link, message)?,
@@ -251,8 +252,8 @@ impl Replica {
                 self.node = node;
                 self.epoch = epoch;
                 self.seq = 0;
-                for (request, write) in self.renewing.take().unwrap_or_default() {
-                    self.client_write(group, request, write)?;
+                for write in self.renewing.take().unwrap_or_default() {
+                    self.client_write(group, write)?;
                 }
             }
             Input::Tick => self.tick(group)?,
@@ -260,18 +261,22 @@ impl Replica {
         Ok(())
     }
 
-    fn client_write<V: View>(
-        &mut self,
-        group: &mut Group<'_, V>,
-        request: RequestId,
-        write: Write,
-    ) -> Result<(), V::Error> {
+    fn client_write<V: View>(&mut self, group: &mut Group<'_, V>, input: Input) -> Result<(), V::Error> {
         if let Some(waiting) = &mut self.renewing {
-            waiting.push((request, write));
+            waiting.push(input);
             return Ok(());
         }
-        let answer = self.write(group, write)?;
-        group.effects.push(Effect::Reply(request, answer.map(Box::new).map_err(Box::new)));
+        match input {
+            Input::Write(request, write) => {
+                let answer = self.write(group, write)?;
+                group.effects.push(Effect::Reply(request, answer.map(Box::new).map_err(Box::new)));
+            }
+            Input::WriteAll(request, writes) => {
+                let answer = self.write_all(group, writes)?;
+                group.effects.push(Effect::ReplyAll(request, answer));
+            }
+            _ => {}
+        }
         Ok(())
     }
 
@@ -486,19 +491,24 @@ pub(crate) struct Moved {
     pub(crate) fenced: u64,
 }
 
-/// The push frames of some documents: one, unless they are more than a frame should hold.
+/// The push frames of some documents: one, unless they are more than a frame should hold. What was written in one batch
+/// stays in one frame.
 fn frames(entries: &[Entry], chunk_bytes_max: usize) -> Vec<Bytes> {
     let mut frames = Vec::new();
-    let mut from = 0;
+    let mut push = |entries: Vec<Entry>| frames.push(Bytes::from(codec::encode(&Message::Push(entries))));
+    let mut pushed: Vec<Entry> = Vec::new();
     let mut bytes = 0;
-    for (at, entry) in entries.iter().enumerate() {
-        let weight = crate::catch_up::weight(&entry.path, &entry.document);
+    for bundle in unit::bundles(entries) {
+        let bundle: Vec<&Entry> = bundle.into_iter().map(|at| &entries[at]).collect();
+        let weight: usize =
+            bundle.iter().map(|entry| crate::catch_up::weight(&entry.path, &entry.document)).sum();
         if bytes > 0 && bytes + weight > chunk_bytes_max {
-            frames.push(Bytes::from(codec::encode(&Message::Push(entries[from..at].to_vec()))));
-            (from, bytes) = (at, 0);
+            push(core::mem::take(&mut pushed));
+            bytes = 0;
         }
         bytes += weight;
+        pushed.extend(bundle.into_iter().cloned());
     }
-    frames.push(Bytes::from(codec::encode(&Message::Push(entries[from..].to_vec()))));
+    push(pushed);
     frames
 }

@@ -30,6 +30,7 @@ use crate::message::{Entry, Message, PathState};
 use crate::quarantine::Quarantine;
 use crate::replica::{Group, Replica, RunningRound};
 use crate::session::{Asking, AuditState, Due, EXCHANGES_PER_ROUND, Link, Round, Session};
+use crate::unit;
 use crate::view::View;
 
 impl Replica {
@@ -148,6 +149,9 @@ impl Replica {
                 entries.retain(|entry| !entry.claims().all(|dot| self.frontier.contains(dot)));
                 self.tally.documents_received += pushed as u64;
                 self.tally.documents_duplicate += (pushed - entries.len()) as u64;
+                let broken = unit::incomplete(&entries, &self.frontier);
+                let (late, entries) = entries.into_iter().partition(|entry| broken.contains(&entry.path));
+                self.refuse(id, late);
                 self.receive(group, id, entries)?;
             }
             Message::Chunk(entries) => {
@@ -374,36 +378,54 @@ impl Replica {
         id: LinkId,
         entries: Vec<Entry>,
     ) -> Result<bool, V::Error> {
-        for entry in entries {
+        // All are looked at before any is merged: half of a batch must not be what is left of a bad frame.
+        for entry in &entries {
             if !self.plausible(group, id, &entry.document) {
                 return Ok(false);
             }
-            let lead_ms = Quarantine::lead_ms(&entry, &self.frontier, group.now.wall_ms);
+        }
+        let bundles = unit::bundles(&entries);
+        let mut entries: Vec<Option<Entry>> = entries.into_iter().map(Some).collect();
+        for places in bundles {
+            let bundle: Vec<Entry> = places.into_iter().filter_map(|at| entries[at].take()).collect();
+            let lead = |entry| Quarantine::lead_ms(entry, &self.frontier, group.now.wall_ms);
+            let lead_ms = bundle.iter().map(lead).max().unwrap_or(0);
             self.skew_max_ms = self.skew_max_ms.max(lead_ms);
             if lead_ms > self.config.clock_skew_max_ms {
-                self.quarantine(group, id, entry, lead_ms);
+                self.quarantine(group, id, bundle, lead_ms);
                 continue;
             }
-            self.absorb(group, entry, Some(id))?;
+            for entry in bundle {
+                self.absorb(group, entry, Some(id))?;
+            }
         }
         Ok(true)
     }
 
-    fn quarantine<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, entry: Entry, lead_ms: u64) {
-        if let Some(newest) = entry.document.versions().iter().max_by_key(|version| version.hlc) {
-            let (path, dot) = (entry.path.clone(), newest.dot);
-            group.effects.push(Effect::Alarm(Alarm::Quarantined { path, dot, ahead_ms: lead_ms }));
+    /// Holds documents that belong together until the latest of their stamps has come.
+    fn quarantine<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, bundle: Vec<Entry>, lead_ms: u64) {
+        for entry in &bundle {
+            if let Some(newest) = entry.document.versions().iter().max_by_key(|version| version.hlc) {
+                let (path, dot) = (entry.path.clone(), newest.dot);
+                group.effects.push(Effect::Alarm(Alarm::Quarantined { path, dot, ahead_ms: lead_ms }));
+            }
         }
-        self.tally.quarantined += 1;
+        self.tally.quarantined += bundle.len() as u64;
         let release_ms = group.now.wall_ms + lead_ms;
-        let dots: Frontier = entry.claims().collect();
-        if !self.quarantine.hold(entry, release_ms, self.config.quarantine_entries_max) {
-            // A later catch-up brings it again. Until then the peer may take it for known, and claim what it replaced.
-            self.update(id, |link| {
-                link.refused.union_with(&dots);
-                link.refuses_claims = true;
-            });
+        let left = self.quarantine.hold(bundle, release_ms, self.config.quarantine_entries_max);
+        self.refuse(id, left);
+    }
+
+    /// Leaves documents to a later catch-up. Until then the peer may take them for known, and claim what they replaced.
+    fn refuse(&mut self, id: LinkId, entries: Vec<Entry>) {
+        if entries.is_empty() {
+            return;
         }
+        let dots: Frontier = entries.iter().flat_map(Entry::claims).collect();
+        self.update(id, |link| {
+            link.refused.union_with(&dots);
+            link.refuses_claims = true;
+        });
     }
 
     /// Whether a peer's void claims may be taken over: never while what replaced them may be held or was refused.
@@ -596,7 +618,7 @@ impl Replica {
             let entry = Entry { path, document, superseded: Vec::new() };
             let lead_ms = Quarantine::lead_ms(&entry, &self.frontier, group.now.wall_ms);
             if lead_ms > self.config.clock_skew_max_ms {
-                self.quarantine(group, id, entry, lead_ms);
+                self.quarantine(group, id, alloc::vec![entry], lead_ms);
                 continue;
             }
             let dots: Vec<_> = entry.claims().collect();

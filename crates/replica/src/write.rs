@@ -1,17 +1,34 @@
 //! A client's write: minted as a document state and merged like any other.
 
-use rejoin_causal::{Dot, plant};
+use rejoin_causal::{Dot, Hlc, plant};
 
 use crate::body::{Body, Document, Version};
 use crate::effect::{Alarm, Current, Effect, Refusal, Written};
 use crate::input::{Change, Condition, Observed, Write};
 use crate::json::Json;
 use crate::merge_patch;
+use crate::path::Path;
 use crate::policy::etag;
 use crate::replica::{Group, Replica};
 use crate::strategy::merge_fields::{self, Unmentioned};
 use crate::strategy::{Strategy, Visible};
 use crate::view::View;
+
+/// What a write would do to a document.
+pub(crate) struct Planned {
+    /// What it writes.
+    pub(crate) body: Body,
+    /// No value was visible before.
+    pub(crate) created: bool,
+}
+
+/// Whether a write replaces this version.
+pub(crate) fn observes(write: &Write, version: &Version) -> bool {
+    match &write.observed {
+        Observed::All => true,
+        Observed::These(dots) => dots.contains(&version.dot) || plant::is("replace-unseen"),
+    }
+}
 
 impl Replica {
     pub(crate) fn write<V: View>(
@@ -21,19 +38,31 @@ impl Replica {
     ) -> Result<Result<Written, Refusal>, V::Error> {
         let record = group.rows.record(&write.path)?;
         let document = record.map_or_else(Document::new, |record| record.document);
-        let strategy = self.policy.strategy(&write.path).clone();
-        let visible = strategy.visible(&write.path, &document);
-        if let Err(refusal) = admit(&write, &strategy, &document, visible.as_ref()) {
-            return Ok(Err(refusal));
-        }
-
         let dot = Dot { node: self.node, epoch: self.epoch, seq: self.seq + 1 };
-        let hlc = self.clock.tick(group.now.wall_ms);
-        let observed = |version: &Version| match &write.observed {
-            Observed::All => true,
-            Observed::These(dots) => dots.contains(&version.dot) || plant::is("replace-unseen"),
+        // A refused write changes nothing, not even the clock.
+        let mut clock = self.clock;
+        let hlc = clock.tick(group.now.wall_ms);
+        let planned = match self.plan(&document, &write, (hlc, dot)) {
+            Ok(planned) => planned,
+            Err(refusal) => return Ok(Err(refusal)),
         };
-        let seen = || document.versions().iter().filter(|version| observed(version));
+        self.clock = clock;
+        let version = Version { dot, hlc, body: planned.body.into() };
+        let state = document.written(version, |version| observes(&write, version));
+        self.enact(group, write.path, (hlc, dot), state, planned.created).map(Ok)
+    }
+
+    /// What a write would do to `document`; decides, and changes nothing.
+    pub(crate) fn plan(
+        &self,
+        document: &Document,
+        write: &Write,
+        stamp: (Hlc, Dot),
+    ) -> Result<Planned, Refusal> {
+        let strategy = self.policy.strategy(&write.path);
+        let visible = strategy.visible(&write.path, document);
+        admit(write, strategy, document, visible.as_ref())?;
+        let seen = || document.versions().iter().filter(|version| observes(write, version));
         let old = visible.as_ref().and_then(|visible| visible.value.as_ref());
         // A patch is of what the client has read, which is not what is shown now.
         let read = match &write.observed {
@@ -45,17 +74,17 @@ impl Replica {
         };
         let merging = matches!(strategy, Strategy::MergeFields);
         let body = match &write.change {
-            Change::Put(value) if merging => merge_fields::put(seen(), value, Unmentioned::Keep, (hlc, dot)),
+            Change::Put(value) if merging => merge_fields::put(seen(), value, Unmentioned::Keep, stamp),
             Change::Replace(value) | Change::Resolve(value) if merging => {
-                merge_fields::put(seen(), value, Unmentioned::Remove, (hlc, dot))
+                merge_fields::put(seen(), value, Unmentioned::Remove, stamp)
             }
-            Change::Patch(patch) if merging => merge_fields::patch(seen(), patch, (hlc, dot)),
+            Change::Patch(patch) if merging => merge_fields::patch(seen(), patch, stamp),
             Change::Put(value) | Change::Replace(value) | Change::Resolve(value) => {
                 Body::Value(value.clone())
             }
             Change::Patch(patch) => Body::Value(merge_patch::apply(read.as_ref(), patch)),
             Change::Keep(kept) => match document.version(*kept).and_then(|version| version.body.json()) {
-                Some(value) if merging => merge_fields::put(seen(), &value, Unmentioned::Remove, (hlc, dot)),
+                Some(value) if merging => merge_fields::put(seen(), &value, Unmentioned::Remove, stamp),
                 Some(value) => Body::Value(value),
                 None => Body::Tombstone,
             },
@@ -63,17 +92,26 @@ impl Replica {
         };
         let bytes = body.weight();
         if bytes > self.config.value_bytes_max {
-            return Ok(Err(Refusal::TooLarge { bytes, limit: self.config.value_bytes_max }));
+            return Err(Refusal::TooLarge { bytes, limit: self.config.value_bytes_max });
         }
+        Ok(Planned { body, created: old.is_none() })
+    }
 
+    /// Does a write that was planned: merges its state, and tells what a reader sees then.
+    pub(crate) fn enact<V: View>(
+        &mut self,
+        group: &mut Group<'_, V>,
+        path: Path,
+        (hlc, dot): (Hlc, Dot),
+        state: Document,
+        created: bool,
+    ) -> Result<Written, V::Error> {
         self.seq = dot.seq;
-        let created = old.is_none();
-        let state = document.written(Version { dot, hlc, body }, observed);
-        self.merge(group, &write.path, state, None)?;
-        self.applied(group, &write.path, dot, None);
+        self.merge(group, &path, state, None)?;
+        self.applied(group, &path, dot, None);
 
-        let document = group.rows.record(&write.path)?.map_or_else(Document::new, |record| record.document);
-        let visible = strategy.visible(&write.path, &document).unwrap_or(Visible {
+        let document = group.rows.record(&path)?.map_or_else(Document::new, |record| record.document);
+        let visible = self.policy.strategy(&path).visible(&path, &document).unwrap_or(Visible {
             value: None,
             version: dot,
             hlc,
@@ -81,17 +119,10 @@ impl Replica {
             resolver_failed: false,
         });
         if visible.resolver_failed {
-            group.effects.push(Effect::Alarm(Alarm::Resolver(write.path.clone())));
+            group.effects.push(Effect::Alarm(Alarm::Resolver(path.clone())));
         }
-        Ok(Ok(Written {
-            path: write.path,
-            dot,
-            hlc,
-            vector_clock: document.vv().clone(),
-            etag: etag(&document),
-            visible,
-            created,
-        }))
+        let (vector_clock, etag) = (document.vv().clone(), etag(&document));
+        Ok(Written { path, dot, hlc, vector_clock, etag, visible, created })
     }
 }
 

@@ -9,7 +9,7 @@ use rejoin_replica::codec::{decode, encode};
 use rejoin_replica::json::{Json, JsonLimits};
 use rejoin_replica::message::{Entry, Holder, Leaf, Message, PathState, Question, Range};
 use rejoin_replica::path::Path;
-use rejoin_replica::{Body, Document, Field, Fields, Summary, Version};
+use rejoin_replica::{Body, Content, Document, Field, Fields, Summary, Unit, Version};
 
 fn dot() -> impl Strategy<Value = Dot> {
     (0u8..4, 1u64..4, prop_oneof![1u64..20, Just(u64::MAX)]).prop_map(|(node, epoch, seq)| Dot {
@@ -51,7 +51,15 @@ fn version() -> impl Strategy<Value = Version> {
             }
         ),
     ];
-    (dot(), (1u64 << 20)..1 << 60, body).prop_map(|(dot, hlc, body)| Version { dot, hlc: Hlc(hlc), body })
+    let unit = proptest::option::of((0u64..500, 0u64..500));
+    (dot(), (1u64 << 20)..1 << 60, body, unit).prop_map(|(dot, hlc, body, unit)| {
+        let unit = unit.map(|(before, behind)| Unit {
+            first: dot.seq.saturating_sub(before).max(1),
+            last: dot.seq.saturating_add(behind),
+        });
+        let unit = unit.filter(|unit| unit.first < unit.last);
+        Version { dot, hlc: Hlc(hlc), body: Content { body, unit } }
+    })
 }
 
 fn document(versions: std::ops::Range<usize>) -> impl Strategy<Value = Document> {
@@ -211,7 +219,7 @@ fn a_frame_cannot_promise_more_than_it_holds() {
 #[test]
 fn a_claim_needs_a_document_that_covers_it() {
     let dot = |seq| Dot { node: NodeId([1; 16]), epoch: Epoch(1), seq };
-    let version = Version { dot: dot(2), hlc: Hlc(5), body: Body::Tombstone };
+    let version = Version { dot: dot(2), hlc: Hlc(5), body: Body::Tombstone.into() };
     let document = Document::from_parts([dot(2)].into_iter().collect(), vec![version]).unwrap();
     let entry =
         |superseded| Entry { path: Path::parse("a").unwrap(), document: document.clone(), superseded };
@@ -224,7 +232,7 @@ fn a_field_is_not_newer_than_the_write_that_carries_it() {
     let dot = Dot { node: NodeId([1; 16]), epoch: Epoch(1), seq: 1 };
     let field = |hlc| Field { name: "a".into(), hlc: Hlc(hlc), dot, value: None };
     let message = |field| {
-        let version = Version { dot, hlc: Hlc(5), body: Body::Fields(Fields(vec![field])) };
+        let version = Version { dot, hlc: Hlc(5), body: Body::Fields(Fields(vec![field])).into() };
         let document = Document::from_parts([dot].into_iter().collect(), vec![version]).unwrap();
         Message::Push(vec![Entry { path: Path::parse("a").unwrap(), document, superseded: vec![] }])
     };
@@ -237,11 +245,29 @@ fn a_document_in_a_full_frame_costs_little_more_than_its_value() {
     let value = Json::parse(format!("\"{}\"", "x".repeat(200)).as_bytes(), &JsonLimits::default()).unwrap();
     let entry = |seq| {
         let dot = Dot { node: NodeId([1; 16]), epoch: Epoch(1), seq };
-        let version = Version { dot, hlc: Hlc(1 << 50), body: Body::Value(value.clone()) };
+        let version = Version { dot, hlc: Hlc(1 << 50), body: Body::Value(value.clone()).into() };
         let document = Document::from_parts([dot].into_iter().collect(), vec![version]).unwrap();
         Entry { path: Path::parse(&format!("bench/{seq:08}")).unwrap(), document, superseded: vec![] }
     };
     let frame = encode(&Message::Chunk((1..=1000).map(entry).collect()));
     let payload = 1000 * (200 + 2 + 14);
     assert!(frame.len() < payload * 109 / 100, "{} bytes for {payload}", frame.len());
+}
+
+#[test]
+fn the_extent_of_a_batch_is_around_its_write_and_bounded() {
+    let message = |seq, first, last| {
+        let dot = Dot { node: NodeId([1; 16]), epoch: Epoch(1), seq };
+        let content = Content { unit: Some(Unit { first, last }), ..Body::Tombstone.into() };
+        let version = Version { dot, hlc: Hlc(5), body: content };
+        let document = Document::from_parts([dot].into_iter().collect(), vec![version]).unwrap();
+        Message::Push(vec![Entry { path: Path::parse("a").unwrap(), document, superseded: vec![] }])
+    };
+    for (seq, first, last) in [(1, 1, 2), (2, 1, 2), (5, 3, 9), (1, 1, 1_000), (1_000, 1, 1_000)] {
+        let message = message(seq, first, last);
+        assert_eq!(decode(&encode(&message)).unwrap(), message);
+    }
+    for (seq, first, last) in [(3, 3, 3), (1, 0, 2), (1, 1, 1_001), (1_001, 1, 1_001)] {
+        assert!(decode(&encode(&message(seq, first, last))).is_err(), "{first} to {last} around {seq}");
+    }
 }

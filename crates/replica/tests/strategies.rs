@@ -22,7 +22,7 @@ fn path(text: &str) -> Path {
 fn version(node: u8, at: u64, text: &str) -> Version {
     let dot = Dot { node: NodeId([node; 16]), epoch: Epoch(1), seq: 1 };
     let body = if text == "-" { Body::Tombstone } else { Body::Value(json(text)) };
-    Version { dot, hlc: Hlc(at), body }
+    Version { dot, hlc: Hlc(at), body: body.into() }
 }
 
 /// The document that replicas come to when these writes meet in this order.
@@ -102,7 +102,7 @@ fn a_removed_field_stays_removed_against_an_older_write_and_not_against_a_newer(
     let removal = |at| Version {
         dot: dot(2),
         hlc: Hlc(at),
-        body: merge_fields::patch([&base], &json(r#"{"a":null}"#), (Hlc(at), dot(2))),
+        body: merge_fields::patch([&base], &json(r#"{"a":null}"#), (Hlc(at), dot(2))).into(),
     };
     let write = version(3, 20, r#"{"a":3}"#);
     assert_eq!(value(&Rule::MergeFields, &[removal(30), write.clone()]), r#"{"b":1}"#);

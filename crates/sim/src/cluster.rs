@@ -16,7 +16,7 @@ use rejoin_store::SyncPolicy;
 use crate::clock::Clock;
 use crate::node::Backup;
 use crate::violation::Violation;
-use crate::world::{Answer, Settings, World};
+use crate::world::{Answer, BatchAnswer, Settings, World};
 
 /// How long a story waits for an answer or for nodes to become equal, in virtual milliseconds.
 const PATIENCE_MS: u64 = 120_000;
@@ -120,6 +120,36 @@ impl Cluster {
             }
             assert!(self.world.now_ms() < until, "{name} does not answer");
             self.run_ms(5);
+        }
+    }
+
+    /// Several writes, all or nothing; the answer may be a refusal.
+    pub fn attempt_all(&mut self, name: &str, writes: &[(&str, Change, Condition)]) -> BatchAnswer {
+        let node = self.node(name);
+        let write = |(path, change, condition): &(&str, Change, Condition)| Write {
+            path: parsed(path),
+            change: change.clone(),
+            condition: condition.clone(),
+            observed: Observed::All,
+        };
+        let request = self.world.submit_all(node, writes.iter().map(write).collect());
+        let until = self.world.now_ms() + PATIENCE_MS;
+        loop {
+            if let Some(answer) = self.world.batch_answer(request) {
+                return answer.clone();
+            }
+            assert!(self.world.now_ms() < until, "{name} does not answer");
+            self.run_ms(5);
+        }
+    }
+
+    /// Puts flat objects, given as JSON text, at several paths at once.
+    pub fn put_all(&mut self, name: &str, values: &[(&str, &str)]) -> Vec<Written> {
+        let writes: Vec<_> =
+            values.iter().map(|(path, json)| (*path, Change::Put(value(json)), Condition::Always)).collect();
+        match self.attempt_all(name, &writes) {
+            Ok(written) => written,
+            Err(refusal) => panic!("{name} refuses a batch: {refusal:?}"),
         }
     }
 

@@ -38,4 +38,4 @@ pub use rng::Rng;
 pub use strategies::{json, policy, rule};
 pub use trace::Trace;
 pub use violation::{Promise, Violation};
-pub use world::{Answer, Settings, World};
+pub use world::{Answer, BatchAnswer, Settings, World};

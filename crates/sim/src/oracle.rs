@@ -349,7 +349,7 @@ impl Oracle {
         let same = write.is_some_and(|write| {
             write.hlc == version.hlc
                 && write.path == *path
-                && match (&write.content, &version.body) {
+                && match (&write.content, &*version.body) {
                     (Content::Tombstone, Body::Tombstone) => true,
                     (Content::Value(object), Body::Value(json)) => {
                         json.get::<Object>().is_ok_and(|found| found == *object)

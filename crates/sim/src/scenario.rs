@@ -9,7 +9,7 @@ mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rejoin_replica::{Config, Strategy};
+use rejoin_replica::{Change, Condition, Config, Strategy};
 use rejoin_store::SyncPolicy;
 
 pub use faults::{Fault, FaultSet};
@@ -226,10 +226,16 @@ fn play(
         world.run_until(world.now_ms() + pause)?;
         let node = rng.index(world.nodes.len());
         let burst = if rng.chance(100) { rng.between(2, 12) } else { 1 };
+        let mut together = Vec::new();
         for _ in 0..burst {
             if let Some(write) = workload.write(world, &mut rng, node) {
                 let path = write.path.clone();
-                world.submit(node, write);
+                // What can be refused would refuse the whole batch, nearly always.
+                let always = write.condition == Condition::Always && is_always_done(&write.change);
+                match burst % 2 == 0 && always {
+                    true => together.push(write),
+                    false => drop(world.submit(node, write)),
+                }
                 if rng.chance(100) {
                     // Another client writes to the same path at the same moment.
                     let other = rng.index(world.nodes.len());
@@ -238,6 +244,9 @@ fn play(
                     }
                 }
             }
+        }
+        if !together.is_empty() {
+            world.submit_all(node, together);
         }
         if rng.chance(10) {
             world.sync_disk(node);
@@ -265,6 +274,11 @@ fn play(
     world.run_until(world.now_ms() + 10_000)?;
     world.check_silence(12_000)?;
     world.check_all()
+}
+
+/// Whether a change is done whatever is there, unless the strategy of its path refuses it.
+fn is_always_done(change: &Change) -> bool {
+    matches!(change, Change::Put(_) | Change::Replace(_) | Change::Patch(_))
 }
 
 /// Some nodes that are connected among each other, without the others.

@@ -36,6 +36,8 @@ pub enum Promise {
     Protocol,
     /// A write is done or refused as its condition says.
     Admission,
+    /// A reader sees an atomic batch whole or not at all.
+    Atomic,
     /// A write crosses a link at most once in each direction.
     NoEcho,
     /// A write's stamp is newer than every stamp at its path.

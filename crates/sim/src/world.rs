@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use rejoin_causal::{Dot, Epoch, NodeId};
 use rejoin_replica::{
-    Alarm, Config, Input, LinkId, Refusal, Replica, RequestId, RoundReport, Start, Status, Write, Written,
+    Alarm, BatchRefusal, Config, Input, LinkId, Refusal, Replica, RequestId, RoundReport, Start, Status,
+    Write, Written,
 };
 use rejoin_store::{Engine, Store, SyncPolicy};
 
@@ -62,6 +63,9 @@ impl Default for Settings {
 /// The answer to a write.
 pub type Answer = Result<Box<Written>, Box<Refusal>>;
 
+/// What a client was answered to an atomic batch.
+pub type BatchAnswer = Result<Vec<Written>, Box<BatchRefusal>>;
+
 /// Something due at a point of virtual time.
 #[derive(Clone, Debug)]
 enum Event {
@@ -97,11 +101,15 @@ pub struct World {
     next_request: u64,
     failure: Option<Violation>,
     answers: BTreeMap<RequestId, Answer>,
+    batch_answers: BTreeMap<RequestId, BatchAnswer>,
     rounds: BTreeMap<RequestId, RoundReport>,
     statuses: BTreeMap<RequestId, Box<Status>>,
     asked: BTreeMap<RequestId, Vec<Dot>>,
     holders: BTreeMap<RequestId, BTreeSet<NodeId>>,
     pending: BTreeMap<RequestId, Write>,
+    pending_batches: BTreeMap<RequestId, Vec<Write>>,
+    /// The dots of each atomic batch that was done.
+    units: Vec<Vec<Dot>>,
     /// A disk went back in time or was copied: what replaced a value may be known to nobody now.
     pub history_was_lost: bool,
     hlc_max_ms: u64,
@@ -138,11 +146,14 @@ impl World {
             next_request: 1,
             failure: None,
             answers: BTreeMap::new(),
+            batch_answers: BTreeMap::new(),
             rounds: BTreeMap::new(),
             statuses: BTreeMap::new(),
             asked: BTreeMap::new(),
             holders: BTreeMap::new(),
             pending: BTreeMap::new(),
+            pending_batches: BTreeMap::new(),
+            units: Vec::new(),
             history_was_lost: false,
             hlc_max_ms: 0,
             due: VecDeque::new(),
@@ -572,6 +583,22 @@ impl World {
             self.tell(node, Input::Write(request, write));
         }
         request
+    }
+
+    /// A client writes several things at once, all or nothing; the answer is kept.
+    pub fn submit_all(&mut self, node: usize, writes: Vec<Write>) -> RequestId {
+        let request = self.new_request();
+        if self.is_up(node) {
+            self.pending_batches.insert(request, writes.clone());
+            self.note(|world| format!("{} <- all of {writes:?}", world.nodes[node].name));
+            self.tell(node, Input::WriteAll(request, writes));
+        }
+        request
+    }
+
+    /// What a batch was answered.
+    pub fn batch_answer(&self, request: RequestId) -> Option<&BatchAnswer> {
+        self.batch_answers.get(&request)
     }
 
     /// A client asks for an anti-entropy round.

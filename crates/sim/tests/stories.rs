@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use rejoin_replica::json::Json;
-use rejoin_replica::{Alarm, Change, Condition, Config, Refusal};
+use rejoin_replica::{Alarm, Change, Condition, Config, Refusal, View as _};
 use rejoin_sim::Cluster;
 
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -574,4 +574,135 @@ fn a_collected_delete_is_not_claimed_where_the_value_still_lives() {
     assert_eq!(cluster.siblings("c", "doc"), 1, "the deleted value is gone");
     cluster.heal();
     cluster.agree();
+}
+
+/// What a reader sees of ten accounts, which every batch sets to one number.
+fn accounts(cluster: &Cluster, node: &str) -> Vec<Option<String>> {
+    (0..10).map(|number| cluster.get(node, &format!("account/{number}"))).collect()
+}
+
+fn set_accounts(cluster: &mut Cluster, node: &str, number: usize) {
+    let value = format!(r#"{{"n":{number}}}"#);
+    let paths: Vec<String> = (0..10).map(|account| format!("account/{account}")).collect();
+    let values: Vec<_> = paths.iter().map(|path| (path.as_str(), value.as_str())).collect();
+    cluster.put_all(node, &values);
+}
+
+#[test]
+fn a_reader_anywhere_sees_all_of_a_batch_or_nothing() {
+    // A frame holds two of the ten documents, and a catch-up is cut in the middle again and again.
+    let config = Config { chunk_bytes_max: 100, credit_bytes: 200, ..Config::default() };
+    let mut cluster = Cluster::with(&["a", "b", "c"], config);
+    cluster.partition(&[&["a"], &["b", "c"]]);
+    for number in 0..100 {
+        cluster.put("a", &format!("before/{number}"), r#"{"n":1}"#);
+    }
+    set_accounts(&mut cluster, "a", 1);
+    for number in 0..100 {
+        cluster.put("a", &format!("behind/{number}"), r#"{"n":1}"#);
+    }
+    cluster.heal();
+    cluster.slow("a", "b", 40);
+    cluster.slow("a", "c", 60);
+    let (mut cuts, mut seen_part_of_all) = (0, false);
+    let until = cluster.world.now_ms() + 120_000;
+    while !cluster.world.is_converged() {
+        assert!(cluster.world.now_ms() < until, "the nodes do not become equal");
+        cluster.run_ms(7);
+        for node in ["b", "c"] {
+            let seen = accounts(&cluster, node);
+            assert!(seen.iter().all(|one| *one == seen[0]), "{node} shows half of a batch: {seen:?}");
+            let records = cluster.records(node);
+            seen_part_of_all |= records > 20 && records < 200;
+            if records > 40 * (cuts + 1) && cuts < 4 {
+                cluster.cut("a", node);
+                cuts += 1;
+            }
+        }
+    }
+    assert!(cuts == 4 && seen_part_of_all, "the catch-up was met in the middle, and cut {cuts} times");
+    cluster.settle();
+    assert_eq!(accounts(&cluster, "c"), vec![Some(r#"{"n":1}"#.to_string()); 10]);
+}
+
+#[test]
+fn a_batch_is_one_unit_in_live_push_and_forwarding() {
+    let config = Config { chunk_bytes_max: 100, ..Config::default() };
+    // c hears of everything through b.
+    let mut cluster = Cluster::with(&["a", "b"], config);
+    cluster.join("c", &["b"]);
+    cluster.run_ms(2_000);
+    for number in 1..20 {
+        set_accounts(&mut cluster, "a", number);
+        cluster.put("b", "other", r#"{"n":1}"#);
+        for _ in 0..20 {
+            cluster.run_ms(3);
+            for node in ["b", "c"] {
+                let seen = accounts(&cluster, node);
+                assert!(seen.iter().all(|one| *one == seen[0]), "{node} shows half of a batch: {seen:?}");
+            }
+        }
+    }
+    cluster.settle();
+    assert_eq!(accounts(&cluster, "c"), vec![Some(r#"{"n":19}"#.to_string()); 10]);
+}
+
+#[test]
+fn a_batch_from_the_future_waits_whole() {
+    let mut cluster = Cluster::mesh(&["a", "b"]);
+    cluster.clock_step("a", 100_000);
+    set_accounts(&mut cluster, "a", 1);
+    for _ in 0..60 {
+        cluster.run_ms(1_000);
+        let seen = accounts(&cluster, "b");
+        assert!(seen.iter().all(|one| *one == seen[0]), "b shows half of a batch: {seen:?}");
+    }
+    cluster.run_ms(60_000);
+    assert_eq!(accounts(&cluster, "b"), vec![Some(r#"{"n":1}"#.to_string()); 10]);
+    cluster.settle();
+}
+
+#[test]
+fn a_batch_is_done_whole_or_not_at_all() {
+    let mut cluster = Cluster::mesh(&["a", "b"]);
+    let put = |number: i64| Change::Put(json(&format!(r#"{{"n":{number}}}"#)));
+    cluster.put("a", "there", r#"{"n":0}"#);
+    let before = cluster.world.snapshot(cluster.node("a")).unwrap().counters().unwrap();
+    let refused = cluster.attempt_all(
+        "a",
+        &[
+            ("one", put(1), Condition::Always),
+            ("there", put(1), Condition::Present),
+            ("two", put(1), Condition::Present),
+        ],
+    );
+    let refusal = refused.unwrap_err();
+    assert_eq!(refusal.at, 2);
+    assert!(matches!(refusal.refusal, Refusal::Precondition(_)));
+    let after = cluster.world.snapshot(cluster.node("a")).unwrap().counters().unwrap();
+    assert_eq!((after.sequence, after.values), (before.sequence, before.values), "nothing is half-done");
+    // Conditions see what the batch did before.
+    let done = cluster.attempt_all(
+        "a",
+        &[
+            ("one", put(1), Condition::Absent),
+            ("one", put(2), Condition::Present),
+            ("there", Change::Delete, Condition::Present),
+            ("there", put(3), Condition::Absent),
+            ("two", put(4), Condition::Always),
+            ("two", Change::Delete, Condition::Always),
+        ],
+    );
+    let seqs: Vec<u64> = done.unwrap().iter().map(|written| written.dot.seq).collect();
+    assert_eq!(seqs, (seqs[0]..seqs[0] + 6).collect::<Vec<_>>());
+    cluster.agree();
+    for node in ["a", "b"] {
+        assert_eq!(cluster.get(node, "one").unwrap(), r#"{"n":2}"#);
+        assert_eq!(cluster.get(node, "there").unwrap(), r#"{"n":3}"#);
+        assert_eq!(cluster.get(node, "two"), None);
+    }
+    let many: Vec<_> = (0..1_001).map(|_| ("many", put(1), Condition::Always)).collect();
+    let refusal = cluster.attempt_all("a", &many).unwrap_err();
+    assert!(matches!(refusal.refusal, Refusal::BatchTooLarge { size: 1_001, limit: 1_000, of: "writes" }));
+    cluster.settle();
 }

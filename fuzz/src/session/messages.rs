@@ -6,7 +6,8 @@ use rejoin_replica::json::{Json, JsonLimits};
 use rejoin_replica::message::{Entry, Holder, Leaf, PathState, Question, Range};
 use rejoin_replica::path::Path;
 use rejoin_replica::{
-    Body, Document, Field, Fields, Message, Replica, Summary, Version, View as _, frontier_digest,
+    Body, Content, Document, Field, Fields, Message, Replica, Summary, Unit, Version, View as _,
+    frontier_digest,
 };
 use rejoin_store::Snapshot;
 use rejoin_store::engine::MemorySnapshot;
@@ -155,7 +156,8 @@ impl Maker<'_> {
     pub(super) fn many(&mut self, count: u64) -> Message {
         let entry = |number: u64| {
             let dot = Dot { node: peer(0), epoch: Epoch(1), seq: 1 + number };
-            let version = Version { dot, hlc: Hlc::of_wall(self.wall_ms), body: Body::Value(Json::null()) };
+            let version =
+                Version { dot, hlc: Hlc::of_wall(self.wall_ms), body: Body::Value(Json::null()).into() };
             let document =
                 Document::from_parts([dot].into_iter().collect(), vec![version]).expect("a document");
             let path = Path::parse(&format!("n/{number}")).expect("a path");
@@ -238,7 +240,9 @@ impl Maker<'_> {
                 Body::Fields(Fields((0..count).map(|number| field(self, bytes, number)).collect()))
             }
         };
-        Version { dot, hlc, body }
+        // Of what there is already: the corpus keeps its meaning.
+        let unit = (dot.seq > 1 && dot.seq % 5 == 0).then(|| Unit { first: dot.seq - 1, last: dot.seq });
+        Version { dot, hlc, body: Content { body, unit } }
     }
 
     /// A state of a path: written over what is there, or of its own making.

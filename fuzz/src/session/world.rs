@@ -73,6 +73,7 @@ impl<'a> World<'a> {
             versions_max: [2, 0, 1, 10][usize::from(flags & 3)],
             value_bytes_max: 100,
             value_depth_max: 8,
+            batch_bytes_max: 200,
             anti_entropy_interval_ms: (flags & 4 == 0).then_some(1_000),
             tombstone_retention_ms: 5_000,
             clock_skew_max_ms: 1_000,
@@ -470,6 +471,7 @@ impl<'a> World<'a> {
                     // A status within a group is of its place in it.
                     assert!(!alone || queued == ours, "{queued:?} are counted, {ours:?} are queued");
                 }
+                Effect::ReplyAll(..) => panic!("nobody asked for a batch"),
                 Effect::Alarm(_) => {}
                 Effect::Holder(_, node) => assert_ne!(node, self.node, "a node gives itself a receipt"),
                 Effect::Renew => self.renewing = true,

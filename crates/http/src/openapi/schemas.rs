@@ -9,12 +9,18 @@ const ANSWERS: &[(&str, &str)] = &[
     (
         "Problem",
         "error! text, message! text, hint! text, path! text?, retryable! truth, reason text, limit whole, size whole, \
-         applied truth, value any, etag text?, version text, timestamp whole, missing AnyObject",
+         applied truth, value any, etag text?, version text, timestamp whole, missing AnyObject, operation whole",
     ),
     (
         "WriteResult",
         "path! text, deleted truth, value any, vectorClock! clock, timestamp! whole, version! text, etag! text, \
          applied! truth, durable disk|os|memory",
+    ),
+    ("BatchResults", "atomic! truth, applied! whole, refused! whole, results! [BatchResult]"),
+    (
+        "BatchResult",
+        "status! whole, path text, deleted truth, vectorClock clock, timestamp whole, version text, etag text?, \
+         applied truth, durable disk|os|memory, error text, message text, hint text, retryable truth, reason text",
     ),
     ("Page", "items! [AnyObject], cursor! text?"),
     (
@@ -81,6 +87,8 @@ const ANSWERS: &[(&str, &str)] = &[
 /// The objects of requests, where unknown members are refused.
 const BODIES: &[(&str, &str)] = &[
     ("Reversion", "version! text"),
+    ("Batch", "operations! [BatchOperation], atomic truth"),
+    ("BatchOperation", "op put|replace|patch|delete, path! text, value any, ifMatch text, ifNoneMatch text"),
     ("PeerUrl", "url! text"),
     ("Resolution", "value any, keep text, context text"),
 ];

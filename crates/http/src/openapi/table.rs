@@ -173,6 +173,25 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         body: None,
         answers: &[answer(200, "The round is done.", "Round")],
     },
+    Operation {
+        endpoint: Endpoint::Batch,
+        method: "post",
+        id: "batch",
+        summary: "Do several writes: each on its own, all or nothing, or as a stream of lines.",
+        query: &[parameter(
+            "results",
+            Kind::OneOf(&["all", "refused"]),
+            "Of a stream: which results to send.",
+        )],
+        headers: IN_SESSION,
+        body: Some(Body { kinds: &[JSON, LINES], schema: "Batch", required: true }),
+        answers: &[
+            answer(200, "One result per operation; of a stream, one a line.", "BatchResults"),
+            answer(404, "An atomic batch deletes what is not there.", "Problem"),
+            answer(409, "The strategy of a path refuses an atomic batch.", "Problem"),
+            answer(412, "A condition of an atomic batch does not hold.", "Problem"),
+        ],
+    },
     get(
         Endpoint::Peers,
         "listPeers",

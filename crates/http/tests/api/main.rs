@@ -7,6 +7,7 @@
     reason = "helpers of tests fail by panicking"
 )]
 
+mod batch;
 mod changes;
 mod client;
 mod conditions;

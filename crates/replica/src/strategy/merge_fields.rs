@@ -45,7 +45,7 @@ pub fn merged<'a>(versions: impl IntoIterator<Item = &'a Version>) -> Option<Fie
 
 /// The fields of one version; a plain object's fields all carry the stamp of the version.
 fn fields_of(version: &Version) -> Option<Fields> {
-    match &version.body {
+    match &*version.body {
         Body::Fields(fields) => Some(fields.clone()),
         Body::Value(json) => {
             let members = json.members()?;

@@ -17,6 +17,9 @@ impl World {
             Effect::Reply(request, answer) => {
                 self.answers.insert(request, answer);
             }
+            Effect::ReplyAll(request, answer) => {
+                self.batch_answers.insert(request, answer);
+            }
             Effect::Send(link, bytes) => self.send(node, link, bytes, true)?,
             Effect::Close(link, why) => {
                 self.note(|world| format!("{} closes {link:?}: {why}", world.nodes[node].name));

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use rejoin_causal::{Dot, Frontier};
 use rejoin_replica::path::Path;
 use rejoin_replica::{
-    Change, Condition, Effect, Effects, Input, LinkId, Message, Observed, Replica, Start, View,
+    Change, Condition, Effect, Effects, Input, LinkId, Message, Observed, Refusal, Replica, Start, View,
+    Write, Written,
 };
 
 use super::{Event, World};
@@ -34,7 +35,7 @@ impl Asked {
         let mut asked = Asked::default();
         for input in group {
             match input {
-                Input::Write(..) | Input::Renewed { .. } => asked.writes = true,
+                Input::Write(..) | Input::WriteAll(..) | Input::Renewed { .. } => asked.writes = true,
                 Input::Tick => asked.ticks = true,
                 Input::Message(link, message) => {
                     asked.messages = true;
@@ -104,6 +105,14 @@ impl World {
             if let Input::Write(_, write) = &input {
                 let unclear = changing.as_ref().is_none_or(|paths| paths.contains(&write.path));
                 if unclear {
+                    process.inbox.push_front(input);
+                    break;
+                }
+            }
+            if let Input::WriteAll(_, writes) = &input {
+                let changes =
+                    |write: &Write| changing.as_ref().is_none_or(|paths| paths.contains(&write.path));
+                if writes.iter().any(changes) {
                     process.inbox.push_front(input);
                     break;
                 }
@@ -300,10 +309,32 @@ impl World {
         heard: Heard,
     ) -> Result<(), Violation> {
         let mut live: BTreeMap<Path, BTreeSet<Dot>> = BTreeMap::new();
+        // A write may have waited for a new identity, so what is answered is what was done.
+        let mut done: Vec<(Write, Result<&Written, &Refusal>)> = Vec::new();
         for effect in released {
-            // A write may have waited for a new identity, so what is answered is what was done.
-            let Effect::Reply(request, answer) = effect else { continue };
-            let Some(write) = self.pending.remove(request) else { continue };
+            match effect {
+                Effect::Reply(request, answer) => {
+                    let write = self.pending.remove(request);
+                    done.extend(write.map(|write| (write, answer.as_deref().map_err(|refusal| &**refusal))));
+                }
+                Effect::ReplyAll(request, answer) => {
+                    let writes = self.pending_batches.remove(request).unwrap_or_default();
+                    match answer {
+                        Ok(written) => {
+                            if let [first, _, ..] = written.as_slice() {
+                                self.units.push(written.iter().map(|written| written.dot).collect());
+                                self.trace.mark("atomic batch");
+                                self.trace.mix(&[4, first.dot.seq, written.len() as u64]);
+                            }
+                            done.extend(writes.into_iter().zip(written.iter().map(Ok)));
+                        }
+                        Err(_) => self.trace.mark("batch refused"),
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (write, answer) in done {
             let record = before
                 .record(&write.path)
                 .map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
@@ -526,6 +557,9 @@ impl World {
         for path in touched.iter().filter(|_| !this.damaged) {
             self.check_path(node, path)?;
         }
+        if self.check_units(node, &touched)? {
+            self.trace.mark("atomic batch on a peer");
+        }
         let due = process.since_scan >= self.settings.commits_per_scan;
         if due {
             let engine = this.engine.clone();
@@ -538,6 +572,40 @@ impl World {
             self.check_reopened(node)?;
         }
         Ok(())
+    }
+
+    /// No reader sees half of an atomic batch: where one of its versions is live, the others are too, or were replaced by
+    /// somebody. Digest sessions bring documents one by one and are left out.
+    ///
+    /// Says whether there was any of another node to look at.
+    fn check_units(&self, node: usize, touched: &BTreeSet<Path>) -> Result<bool, Violation> {
+        let this = &self.nodes[node];
+        let Some(process) = this.process.as_ref().filter(|_| !this.damaged) else { return Ok(false) };
+        if self.trace.marks().contains_key("exchange") {
+            return Ok(false);
+        }
+        let mut of_others = false;
+        let snapshot = process.store.snapshot();
+        let is_touched = |dot: &Dot| self.oracle.path_of(*dot).is_some_and(|path| touched.contains(path));
+        for unit in self.units.iter().filter(|unit| unit.iter().any(is_touched)) {
+            let (mut live, mut missing) = (None, None);
+            for dot in unit {
+                let Some(path) = self.oracle.path_of(*dot) else { continue };
+                let record = snapshot
+                    .record(path)
+                    .map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
+                match record.is_some_and(|record| record.document.version(*dot).is_some()) {
+                    true => live = Some(*dot),
+                    false if self.was_replaced(path, *dot) => {}
+                    false => missing = Some(*dot),
+                }
+            }
+            of_others |= live.is_some_and(|dot| dot.node != this.id);
+            ensure(live.is_none() || missing.is_none(), Promise::Atomic, || {
+                format!("{} shows {live:?} and not {missing:?}, which were written together", this.name)
+            })?;
+        }
+        Ok(of_others)
     }
 
     pub(super) fn check_path(&self, node: usize, path: &Path) -> Result<(), Violation> {

@@ -1,0 +1,132 @@
+//! Atomic batches: several writes in one commit here, and in one commit of every replica they reach.
+//!
+//! The writes of a batch get consecutive dots of one epoch, and each version carries the first and the last of them
+//! ([`Unit`]). Whoever sends documents keeps those of one batch in one frame, and a frame is handled in one commit. So a
+//! replica shows all of a batch or nothing of it, as long as none of its versions was superseded on the way; what was
+//! superseded travels as what replaced it. docs/consistency.md has the promise and its limits.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use rejoin_causal::{Dot, Epoch, Frontier, NodeId};
+
+use crate::body::{Content, Document, Unit, Version};
+use crate::config::BATCH_WRITES_MAX;
+use crate::effect::{BatchRefusal, Refusal, Written};
+use crate::input::Write;
+use crate::message::Entry;
+use crate::path::Path;
+use crate::replica::{Group, Replica};
+use crate::view::View;
+use crate::write::observes;
+
+impl Replica {
+    /// Does all of these writes, or none: each is planned over what those before it would leave, and nothing is done
+    /// before all of them may be.
+    pub(crate) fn write_all<V: View>(
+        &mut self,
+        group: &mut Group<'_, V>,
+        writes: Vec<Write>,
+    ) -> Result<Result<Vec<Written>, Box<BatchRefusal>>, V::Error> {
+        let refuse = |at, refusal| Ok(Err(Box::new(BatchRefusal { at, refusal })));
+        let too_large = |size, limit, of| Refusal::BatchTooLarge { size, limit, of };
+        let count = writes.len();
+        if count > BATCH_WRITES_MAX {
+            return refuse(BATCH_WRITES_MAX, too_large(count, BATCH_WRITES_MAX, "writes"));
+        }
+        let unit = (count > 1).then(|| Unit { first: self.seq + 1, last: self.seq + count as u64 });
+        let mut left: BTreeMap<&Path, Document> = BTreeMap::new();
+        let mut planned = Vec::with_capacity(count);
+        let mut bytes = 0;
+        let mut clock = self.clock;
+        for ((at, write), seq) in writes.iter().enumerate().zip(self.seq + 1..) {
+            let document = match left.get(&write.path) {
+                Some(document) => document.clone(),
+                None => group.rows.record(&write.path)?.map_or_else(Document::new, |record| record.document),
+            };
+            let dot = Dot { node: self.node, epoch: self.epoch, seq };
+            let hlc = clock.tick(group.now.wall_ms);
+            let plan = match self.plan(&document, write, (hlc, dot)) {
+                Ok(plan) => plan,
+                Err(refusal) => return refuse(at, refusal),
+            };
+            bytes += write.path.as_str().len() + plan.body.weight();
+            if bytes > self.config.batch_bytes_max {
+                return refuse(at, too_large(bytes, self.config.batch_bytes_max, "bytes"));
+            }
+            let version = Version { dot, hlc, body: Content { unit, ..plan.body.into() } };
+            let state = document.written(version, |version| observes(write, version));
+            let after = document.merge(state.clone(), &self.frontier, None).document;
+            left.insert(&write.path, after);
+            planned.push(((hlc, dot), state, plan.created));
+        }
+        drop(left);
+        self.clock = clock;
+        let mut written = Vec::with_capacity(count);
+        for (write, (stamp, state, created)) in writes.into_iter().zip(planned) {
+            written.push(self.enact(group, write.path, stamp, state, created)?);
+        }
+        Ok(Ok(written))
+    }
+}
+
+/// The batches that live versions of a document were written in.
+pub(crate) fn units(document: &Document) -> impl Iterator<Item = (NodeId, Epoch, Unit)> + '_ {
+    let versions = document.versions().iter();
+    versions.filter_map(|version| Some((version.dot.node, version.dot.epoch, version.body.unit?)))
+}
+
+/// Which entries have to stay together, because versions of one batch are in them: sets of places, each ascending.
+pub(crate) fn bundles(entries: &[Entry]) -> Vec<Vec<usize>> {
+    // The place of each entry's bundle; a bundle that joined another has moved there.
+    let mut bundle_of: Vec<usize> = (0..entries.len()).collect();
+    let mut holder: BTreeMap<(NodeId, Epoch, Unit), usize> = BTreeMap::new();
+    for (at, entry) in entries.iter().enumerate() {
+        for unit in units(&entry.document) {
+            let first = *holder.entry(unit).or_insert(at);
+            let (one, other) = (root(&bundle_of, first), root(&bundle_of, at));
+            bundle_of[one.max(other)] = one.min(other);
+        }
+    }
+    let mut bundles: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for at in 0..entries.len() {
+        bundles.entry(root(&bundle_of, at)).or_default().push(at);
+    }
+    bundles.into_values().collect()
+}
+
+/// The paths of pushed documents that would bring a part of a batch whose rest neither is here nor comes with them.
+///
+/// A document is pushed whole, with siblings that were pushed before. If those lag, or wait in quarantine here, this push
+/// is ahead of them; a catch-up brings all in its place.
+pub(crate) fn incomplete(entries: &[Entry], applied: &Frontier) -> BTreeSet<Path> {
+    let mut broken = BTreeSet::new();
+    if entries.iter().all(|entry| units(&entry.document).next().is_none()) {
+        return broken;
+    }
+    let mut known: Frontier = entries.iter().flat_map(Entry::claims).collect();
+    known.union_with(applied);
+    for bundle in bundles(entries) {
+        let documents = || bundle.iter().map(|at| &entries[*at].document);
+        let comes = |version: &&Version| !applied.contains(version.dot);
+        let news = documents().flat_map(|document| document.versions()).filter(comes);
+        let units: BTreeSet<(NodeId, Epoch, Unit)> = news
+            .filter_map(|version| Some((version.dot.node, version.dot.epoch, version.body.unit?)))
+            .collect();
+        let lacks = |(node, epoch, unit): &(NodeId, Epoch, Unit)| {
+            (unit.first..=unit.last).any(|seq| !known.contains(Dot { node: *node, epoch: *epoch, seq }))
+        };
+        if units.iter().any(lacks) {
+            broken.extend(bundle.iter().map(|at| entries[*at].path.clone()));
+        }
+    }
+    broken
+}
+
+fn root(bundle_of: &[usize], mut at: usize) -> usize {
+    while bundle_of[at] != at {
+        at = bundle_of[at];
+    }
+    at
+}
