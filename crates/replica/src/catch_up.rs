@@ -137,8 +137,8 @@ impl<V: View> CatchUp<V> {
         dots.filter(|dot| self.missing.contains(*dot)).min()
     }
 
-    /// A document, and all others that have to be in its chunk because of an atomic batch that the peer lacks. Those were
-    /// not sent before: the batches of a document went out with it.
+    /// A document, and all others that have to be in its chunk because of an atomic batch, whatever the peer has of it.
+    /// Those that the peer lacks were not sent before: whichever of them came first took the others with it.
     fn with_its_units(&mut self, path: Path, document: Document) -> Result<Vec<Entry>, V::Error> {
         let mut taken: BTreeSet<Path> = BTreeSet::from([path.clone()]);
         let mut seen = BTreeSet::new();
@@ -148,8 +148,8 @@ impl<V: View> CatchUp<V> {
             let units: Vec<_> = units(&entry.document).filter(|unit| seen.insert(*unit)).collect();
             at += 1;
             for (node, epoch, unit) in units {
-                for (seq, path) in self.snapshot.log(node, epoch, unit.first, unit.last, BATCH_WRITES_MAX)? {
-                    if !self.missing.contains(Dot { node, epoch, seq }) || taken.contains(&path) {
+                for (_, path) in self.snapshot.log(node, epoch, unit.first, unit.last, BATCH_WRITES_MAX)? {
+                    if taken.contains(&path) {
                         continue;
                     }
                     let Some(record) = self.snapshot.record(&path)? else { continue };

@@ -25,9 +25,15 @@ impl Quarantine {
     /// Holds documents that belong together until the wall clock reads `release_ms`; gives them back when there is no
     /// room for all of them.
     pub(crate) fn hold(&mut self, bundle: Vec<Entry>, release_ms: u64, entries_max: usize) -> Vec<Entry> {
-        // The same state over another link, or again after a reconnect, takes no second place.
-        let news: Vec<Entry> =
-            bundle.into_iter().filter(|entry| !self.held.iter().any(|(_, held)| held == entry)).collect();
+        // The same state over another link, or again after a reconnect, takes no second place. It comes out with the first
+        // that it belongs to.
+        let mut news = Vec::new();
+        for entry in bundle {
+            match self.held.iter_mut().find(|(_, held)| *held == entry) {
+                Some((at, _)) => *at = release_ms.min(*at),
+                None => news.push(entry),
+            }
+        }
         if self.held.len() + news.len() > entries_max {
             return news;
         }

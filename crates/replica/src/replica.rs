@@ -30,7 +30,7 @@ use crate::random::Random;
 use crate::receipts::Receipts;
 use crate::session::Link;
 use crate::tally::Tally;
-use crate::unit;
+use crate::unit::{self, Companions};
 use crate::view::{Counters, View};
 
 /// Who a replica is and where it starts from.
@@ -374,12 +374,13 @@ impl Replica {
         if fresh.is_empty() || !self.links.values().any(|link| link.session.pushes()) {
             return Ok(());
         }
-        let mut documents: BTreeMap<&Path, Document> = BTreeMap::new();
+        let mut documents: BTreeMap<Path, Document> = BTreeMap::new();
         for path in fresh.keys() {
             if let Some(record) = group.rows.record(path)?.filter(|record| !record.document.is_empty()) {
-                documents.insert(path, record.document);
+                documents.insert(path.clone(), record.document);
             }
         }
+        let documents = Companions::of(&group.rows, documents)?;
         // Most links get the same documents: encode once and share the bytes.
         let mut encoded: Vec<(Vec<Entry>, Vec<Bytes>)> = Vec::new();
         for (id, link) in self.links.iter_mut().filter(|(_, link)| link.session.pushes()) {
@@ -394,7 +395,7 @@ impl Replica {
                 if news.is_empty() {
                     continue;
                 }
-                let Some(document) = documents.get(path) else {
+                let Some(document) = documents.document(path) else {
                     // Without a document there is nothing that covers the dots; a catch-up claims them.
                     unsendable.union_with(&news.into_iter().collect());
                     continue;
@@ -407,6 +408,7 @@ impl Replica {
             if entries.is_empty() {
                 continue;
             }
+            documents.join(&mut entries);
             let at = match encoded.iter().position(|(known, _)| *known == entries) {
                 Some(at) => at,
                 None => {

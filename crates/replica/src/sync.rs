@@ -149,9 +149,6 @@ impl Replica {
                 entries.retain(|entry| !entry.claims().all(|dot| self.frontier.contains(dot)));
                 self.tally.documents_received += pushed as u64;
                 self.tally.documents_duplicate += (pushed - entries.len()) as u64;
-                let broken = unit::incomplete(&entries, &self.frontier);
-                let (late, entries) = entries.into_iter().partition(|entry| broken.contains(&entry.path));
-                self.refuse(id, late);
                 self.receive(group, id, entries)?;
             }
             Message::Chunk(entries) => {

@@ -1,16 +1,19 @@
 //! Atomic batches: several writes in one commit here, and in one commit of every replica they reach.
 //!
 //! The writes of a batch get consecutive dots of one epoch, and each version carries the first and the last of them
-//! ([`Unit`]). Whoever sends documents keeps those of one batch in one frame, and a frame is handled in one commit. So a
-//! replica shows all of a batch or nothing of it, as long as none of its versions was superseded on the way; what was
-//! superseded travels as what replaced it. docs/consistency.md has the promise and its limits.
+//! ([`Unit`]).
+//!
+//! Invariant: a frame that has a live version of a batch has all versions of it that are live at the sender, and a frame
+//! is handled in one commit. So whoever shows one version of a batch shows the others, or what replaced them.
+//! docs/consistency.md has the promise and its limits.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use rejoin_causal::{Dot, Epoch, Frontier, NodeId};
+use rejoin_causal::{Dot, Epoch, NodeId};
 
+use crate::batch::Overlay;
 use crate::body::{Content, Document, Unit, Version};
 use crate::config::BATCH_WRITES_MAX;
 use crate::effect::{BatchRefusal, Refusal, Written};
@@ -96,32 +99,68 @@ pub(crate) fn bundles(entries: &[Entry]) -> Vec<Vec<usize>> {
     bundles.into_values().collect()
 }
 
-/// The paths of pushed documents that would bring a part of a batch whose rest neither is here nor comes with them.
+/// Documents of one state of a replica, with all others that have to travel with them.
 ///
-/// A document is pushed whole, with siblings that were pushed before. If those lag, or wait in quarantine here, this push
-/// is ahead of them; a catch-up brings all in its place.
-pub(crate) fn incomplete(entries: &[Entry], applied: &Frontier) -> BTreeSet<Path> {
-    let mut broken = BTreeSet::new();
-    if entries.iter().all(|entry| units(&entry.document).next().is_none()) {
-        return broken;
+/// A document travels whole, with siblings that its receiver may not have: what it was sent before may lag, or wait in its
+/// quarantine. So a frame that has any version of a batch has all that are live, whatever the receiver is thought to
+/// have: each frame stands for itself.
+#[derive(Debug, Default)]
+pub(crate) struct Companions {
+    documents: BTreeMap<Path, Document>,
+    paths: BTreeMap<(NodeId, Epoch, Unit), BTreeSet<Path>>,
+}
+
+impl Companions {
+    /// These documents, and those that have to go with any of them.
+    pub(crate) fn of<V: View>(
+        rows: &Overlay<'_, V>,
+        documents: BTreeMap<Path, Document>,
+    ) -> Result<Companions, V::Error> {
+        let mut open: Vec<_> = documents.values().flat_map(units).collect();
+        let mut all = Companions { documents, paths: BTreeMap::new() };
+        while let Some(key @ (node, epoch, unit)) = open.pop() {
+            if all.paths.contains_key(&key) {
+                continue;
+            }
+            let paths = rows.log(node, epoch, unit.first, unit.last)?;
+            for path in &paths {
+                if !all.documents.contains_key(path)
+                    && let Some(record) = rows.record(path)?
+                {
+                    open.extend(units(&record.document));
+                    all.documents.insert(path.clone(), record.document);
+                }
+            }
+            all.paths.insert(key, paths);
+        }
+        Ok(all)
     }
-    let mut known: Frontier = entries.iter().flat_map(Entry::claims).collect();
-    known.union_with(applied);
-    for bundle in bundles(entries) {
-        let documents = || bundle.iter().map(|at| &entries[*at].document);
-        let comes = |version: &&Version| !applied.contains(version.dot);
-        let news = documents().flat_map(|document| document.versions()).filter(comes);
-        let units: BTreeSet<(NodeId, Epoch, Unit)> = news
-            .filter_map(|version| Some((version.dot.node, version.dot.epoch, version.body.unit?)))
-            .collect();
-        let lacks = |(node, epoch, unit): &(NodeId, Epoch, Unit)| {
-            (unit.first..=unit.last).any(|seq| !known.contains(Dot { node: *node, epoch: *epoch, seq }))
-        };
-        if units.iter().any(lacks) {
-            broken.extend(bundle.iter().map(|at| entries[*at].path.clone()));
+
+    /// The document of a path.
+    pub(crate) fn document(&self, path: &Path) -> Option<&Document> {
+        self.documents.get(path)
+    }
+
+    /// Adds what has to go with these entries.
+    pub(crate) fn join(&self, entries: &mut Vec<Entry>) {
+        let mut seen = BTreeSet::new();
+        let mut taken: Option<BTreeSet<Path>> = None;
+        let mut at = 0;
+        while let Some(entry) = entries.get(at) {
+            at += 1;
+            let units: Vec<_> = units(&entry.document).filter(|unit| seen.insert(*unit)).collect();
+            for path in units.iter().filter_map(|unit| self.paths.get(unit)).flatten() {
+                let taken =
+                    taken.get_or_insert_with(|| entries.iter().map(|entry| entry.path.clone()).collect());
+                if let Some(document) = self.documents.get(path)
+                    && taken.insert(path.clone())
+                {
+                    let (path, document) = (path.clone(), document.clone());
+                    entries.push(Entry { path, document, superseded: Vec::new() });
+                }
+            }
         }
     }
-    broken
 }
 
 fn root(bundle_of: &[usize], mut at: usize) -> usize {
