@@ -1,8 +1,11 @@
 //! The network between nodes: dialing, sending, delivering, cutting.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
+use rejoin_causal::{Dot, Epoch, NodeId};
 use rejoin_replica::message::Entry;
-use rejoin_replica::{Input, LinkId, Message, codec};
+use rejoin_replica::{Input, LinkId, Message, Unit, codec};
 
 use super::{Event, World};
 use crate::network::{Connection, Frame};
@@ -69,9 +72,28 @@ impl World {
         let this = &mut self.nodes[node];
         let Some(process) = this.process.as_mut() else { return Ok(()) };
         let (told, heard) = (process.told.entry(link).or_default(), process.heard.entry(link).or_default());
+        // What shares an atomic batch with news goes along, and takes the batches of its other versions along.
+        let units = |entry: &Entry| -> BTreeSet<(NodeId, Epoch, Unit)> {
+            let versions = entry.document.versions().iter();
+            versions
+                .filter_map(|version| Some((version.dot.node, version.dot.epoch, version.body.unit?)))
+                .collect()
+        };
+        let mut rest: Vec<&Entry> = entries.iter().collect();
+        let mut along = BTreeSet::new();
+        loop {
+            let is_news = |dot: Dot| !told.contains(dot) && !heard.contains(dot);
+            let (goes, stays): (Vec<&Entry>, Vec<&Entry>) = rest
+                .into_iter()
+                .partition(|entry| entry.claims().any(is_news) || !units(entry).is_disjoint(&along));
+            along.extend(goes.iter().flat_map(|entry| units(entry)));
+            rest = stays;
+            if goes.is_empty() {
+                break;
+            }
+        }
         for entry in entries {
-            let news = entry.claims().any(|dot| !told.contains(dot) && !heard.contains(dot));
-            ensure(news, Promise::NoEcho, || {
+            ensure(!rest.contains(&entry), Promise::NoEcho, || {
                 format!("{} pushes on {link:?} what the peer has: {entry:?}", this.name)
             })?;
             told.union_with(&entry.claims().collect());
