@@ -137,11 +137,6 @@ impl Problem {
         self
     }
 
-    /// The status of an answer with it.
-    pub(crate) fn status(&self) -> StatusCode {
-        self.0.status
-    }
-
     /// The node has not applied what the request asks to see.
     pub(crate) fn not_caught_up(missing: Missing) -> Problem {
         let mut problem = Problem::new(

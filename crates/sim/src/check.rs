@@ -182,7 +182,7 @@ fn scan<S: RawSnapshot>(
 
 /// The fingerprint of a document, from its description in docs/storage.md and not from the code that makes it.
 fn fingerprint(path: &Path, document: &Document) -> Summary {
-    if document.versions().iter().all(|version| matches!(version.body, Body::Tombstone)) {
+    if document.versions().iter().all(|version| matches!(*version.body, Body::Tombstone)) {
         return Summary::default();
     }
     let mut parts: Vec<Vec<u8>> = vec![path.as_str().into()];
@@ -190,7 +190,7 @@ fn fingerprint(path: &Path, document: &Document) -> Summary {
     for version in document.versions() {
         let dot = version.dot;
         parts.extend([dot.node.0.to_vec(), number(dot.epoch.0), number(dot.seq), number(version.hlc.0)]);
-        match &version.body {
+        match &*version.body {
             Body::Tombstone => parts.push("tombstone".into()),
             Body::Value(json) => parts.extend(["value".into(), json.as_str().into()]),
             Body::Fields(fields) => {
@@ -202,6 +202,9 @@ fn fingerprint(path: &Path, document: &Document) -> Summary {
                     parts.push(field.value.as_ref().map_or("removed".into(), |value| value.as_str().into()));
                 }
             }
+        }
+        if let Some(unit) = version.body.unit {
+            parts.extend(["unit".into(), number(unit.first), number(unit.last)]);
         }
     }
     let mut text = Vec::new();
