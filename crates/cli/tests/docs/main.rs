@@ -21,11 +21,12 @@ use std::process::Command;
 use harness::{Launch, Server};
 
 /// Answers that no line of a page may get: it would be wrong as pasted.
-const MISTAKES: [&str; 6] = [
+const MISTAKES: [&str; 7] = [
     "unknown_route",
     "method_not_allowed",
     "invalid_parameter",
     "invalid_json",
+    "invalid_operation",
     "invalid_path",
     "unsupported_media_type",
 ];
@@ -47,6 +48,7 @@ fn commands(page: &str) -> Vec<String> {
             continue;
         }
         let starts = line.starts_with("curl ") || (line.contains("=$(curl ") && !line.starts_with('#'));
+        let starts = starts || (line.starts_with("printf ") && line.ends_with('|'));
         if !inside || !(open || starts) {
             continue;
         }
@@ -57,7 +59,8 @@ fn commands(page: &str) -> Vec<String> {
             }
             _ => found.push(line.to_owned()),
         }
-        open = line.ends_with('\\');
+        let quotes = found.last().map_or(0, |command| command.matches('\'').count());
+        open = line.ends_with(['\\', '|']) || quotes % 2 == 1;
     }
     found
 }
