@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    completions, config, conflicts, del, demo, explain, get, history, peers, put, resolve, resolver, scan,
-    serve, status, sync, version, watch,
+    completions, config, conflicts, del, demo, explain, get, history, import, peers, put, resolve, resolver,
+    scan, serve, status, sync, version, watch,
 };
 use crate::exit;
 
@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Del(del::Del),
     /// List the paths that begin with a prefix, with their values
     Scan(scan::Scan),
+    /// Write many values, one JSON object a line
+    Import(import::Import),
     /// Print the values below a path, then every change as it happens
     Watch(watch::Watch),
     /// List the superseded versions of a path, newest first

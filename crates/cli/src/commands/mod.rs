@@ -8,6 +8,7 @@ pub(crate) mod demo;
 pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod history;
+pub(crate) mod import;
 pub(crate) mod peers;
 pub(crate) mod put;
 pub(crate) mod resolve;
@@ -38,6 +39,7 @@ pub(crate) fn run(arguments: Arguments) -> Ended {
         Command::Put(put) => on_one_core(put.run(&global)),
         Command::Del(del) => on_one_core(del.run(&global)),
         Command::Scan(scan) => on_one_core(scan.run(&global)),
+        Command::Import(import) => on_one_core(import.run(&global)),
         Command::Watch(watch) => on_one_core(watch.run(&global)),
         Command::History(history) => on_one_core(history.run(&global)),
         Command::Conflicts(conflicts) => on_one_core(conflicts.run(&global)),

@@ -27,8 +27,17 @@ pub(crate) struct Scan {
     /// Paths without values
     #[arg(long)]
     keys_only: bool,
+    /// Only values that match, such as age>=18,address.city==Berlin
+    #[arg(long = "where", value_name = "FILTER")]
+    filter: Option<String>,
+    /// Only these members of values, such as name,address.city
+    #[arg(long, value_name = "MEMBERS", conflicts_with = "keys_only")]
+    fields: Option<String>,
+    /// List what is deeper than this many segments as directories
+    #[arg(long, value_name = "N", conflicts_with = "filter")]
+    depth: Option<usize>,
     /// Only how many there are
-    #[arg(long, conflicts_with_all = ["limit", "reverse", "keys_only"])]
+    #[arg(long, conflicts_with_all = ["limit", "reverse", "keys_only", "fields"])]
     count: bool,
 }
 
@@ -41,7 +50,16 @@ struct Line<'a> {
 
 impl Scan {
     pub(crate) async fn run(self, global: &Global) -> Ended {
-        let scan = client(global)?.scan(&self.prefix).reverse(self.reverse).keys_only(self.keys_only);
+        let mut scan = client(global)?.scan(&self.prefix).reverse(self.reverse).keys_only(self.keys_only);
+        if let Some(filter) = self.filter {
+            scan = scan.matching(filter);
+        }
+        if let Some(fields) = self.fields {
+            scan = scan.fields(fields);
+        }
+        if let Some(depth) = self.depth {
+            scan = scan.depth(depth);
+        }
         if self.count {
             return output::line(scan.count().await?);
         }

@@ -1,5 +1,6 @@
 //! Values in and out.
 
+use rejoin_client::Condition;
 use serde_json::{Value, json};
 
 use crate::harness::{Node, Running, run_with_input};
@@ -201,4 +202,62 @@ fn the_status_is_shown_to_people_and_programs() {
     assert_eq!((&status["name"], &status["storage"]["entries"]), (&json!("berlin"), &json!(1)));
     let shown = node.run(&["status"]).ok();
     assert!(shown.contains("(berlin)") && shown.contains("1 with a value"), "{shown}");
+}
+
+#[test]
+fn what_one_node_scans_another_imports() {
+    let (node, other) = (Node::start(&[]), Node::start(&[]));
+    for (path, value) in
+        [("users/alice", "{\"name\":\"Alice\",\"age\":41.0}"), ("users/bob", "{\"age\":17}"), ("x", "null")]
+    {
+        node.run(&["put", path, value]).ok();
+    }
+    let all = node.run(&["scan", "--json"]).ok();
+    let imported = run_with_input(&mut other.command(&["import", "-"]), &all);
+    assert_eq!(imported.ok(), "3 written, 0 refused\n");
+    assert_eq!(other.run(&["scan", "--json"]).ok(), all);
+    let lines = "{\"path\":\"a//b\",\"value\":1}\n{\"op\":\"delete\",\"path\":\"x\"}\nnot json\n";
+    let some = run_with_input(&mut other.command(&["import", "--json"]), lines);
+    assert_eq!(some.code, 4, "{some:?}");
+    assert_eq!(some.stdout, "{\"operations\":3,\"applied\":1,\"refused\":2}\n");
+    assert!(some.stderr.contains("refused: a//b: ") && some.stderr.contains("some_refused"), "{some:?}");
+    assert_eq!(other.run(&["get", "x"]).code, 3);
+}
+
+#[test]
+fn scans_choose_by_members_and_list_directories() {
+    let node = Node::start(&[]);
+    for (path, value) in [("users/alice", "{\"name\":\"Alice\",\"age\":41}"), ("users/bob", "{\"age\":17}")] {
+        node.run(&["put", path, value]).ok();
+    }
+    let adults = node.run(&["scan", "users/", "--where", "age>=18", "--fields", "name"]);
+    assert_eq!(adults.ok(), "users/alice\t{\"name\":\"Alice\"}\n");
+    assert_eq!(node.run(&["scan", "--where", "age<18", "--count"]).ok(), "1\n");
+    assert_eq!(node.run(&["scan", "--depth", "1"]).ok(), "users/\n");
+    let wrong = node.run(&["scan", "--where", "age>=", "--json"]);
+    assert!(wrong.error()["message"].as_str().unwrap().contains("at character 6"), "{wrong:?}");
+}
+
+#[test]
+fn the_typed_client_sends_batches() {
+    let node = Node::start(&[]);
+    let client = rejoin_client::Client::new(&node.url, None).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let batch = client.batch().put("a", &1).unwrap().when(Condition::Absent).delete("none");
+        let outcomes = batch.patch("a", &json!({"b": 2})).unwrap().send().await.unwrap();
+        assert!(outcomes[0].as_ref().unwrap().created);
+        assert_eq!((outcomes[1].as_ref().unwrap_err().status, outcomes.len()), (404, 3));
+        let atomic = client.batch().atomic(true).put("c", &1).unwrap();
+        let refused = atomic.put("a", &2).unwrap().when(Condition::Absent).send().await.unwrap_err();
+        assert_eq!(refused.code(), "precondition_failed");
+        assert_eq!(client.get::<i64>("c").await.unwrap(), None, "nothing of it was done");
+        let etag = client.entry("a").await.unwrap().unwrap().etag.unwrap();
+        let atomic = client.batch().atomic(true).put("c", &1).unwrap();
+        let done = atomic.delete("a").when(Condition::Matches(etag)).send().await.unwrap();
+        assert!(done.iter().all(Result::is_ok));
+        let page = client.scan("").matching(".==1").meta(true).page().await.unwrap();
+        assert_eq!(page.items.len(), 1);
+        assert_eq!(page.items[0].version.as_ref(), Some(&done[0].as_ref().unwrap().version));
+    });
 }
