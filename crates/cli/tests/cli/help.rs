@@ -2,12 +2,13 @@
 
 use crate::harness::{rejoin, run, snapshot};
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "serve",
     "get",
     "put",
     "del",
     "scan",
+    "import",
     "watch",
     "history",
     "conflicts",
