@@ -258,6 +258,7 @@ fn the_typed_client_sends_batches() {
         assert!(done.iter().all(Result::is_ok));
         let page = client.scan("").matching(".==1").meta(true).page().await.unwrap();
         assert_eq!(page.items.len(), 1);
-        assert_eq!(page.items[0].version.as_ref(), Some(&done[0].as_ref().unwrap().version));
+        let meta = page.items[0].meta.as_ref().unwrap();
+        assert_eq!(meta.version, done[0].as_ref().unwrap().version);
     });
 }
