@@ -588,7 +588,7 @@ impl World {
         let snapshot = process.store.snapshot();
         let is_touched = |dot: &Dot| self.oracle.path_of(*dot).is_some_and(|path| touched.contains(path));
         for unit in self.units.iter().filter(|unit| unit.iter().any(is_touched)) {
-            let (mut live, mut missing) = (None, None);
+            let (mut live, mut gone) = (None, Vec::new());
             for dot in unit {
                 let Some(path) = self.oracle.path_of(*dot) else { continue };
                 let record = snapshot
@@ -596,12 +596,15 @@ impl World {
                     .map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
                 match record.is_some_and(|record| record.document.version(*dot).is_some()) {
                     true => live = Some(*dot),
-                    false if self.was_replaced(path, *dot) => {}
-                    false => missing = Some(*dot),
+                    false => gone.push((path, *dot)),
                 }
             }
+            if live.is_none() {
+                continue;
+            }
+            let missing = gone.into_iter().find(|(path, dot)| !self.was_replaced(path, *dot));
             of_others |= live.is_some_and(|dot| dot.node != this.id);
-            ensure(live.is_none() || missing.is_none(), Promise::Atomic, || {
+            ensure(missing.is_none(), Promise::Atomic, || {
                 format!("{} shows {live:?} and not {missing:?}, which were written together", this.name)
             })?;
         }
