@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use rejoin_causal::{Dot, Epoch, Frontier, IntervalSet, NodeId, plant};
 
 use crate::body::Document;
-use crate::config::BATCH_WRITES_MAX;
+use crate::config::{BATCH_COMPANIONS_BYTES_MAX, BATCH_WRITES_MAX};
 use crate::message::{Entry, Message};
 use crate::path::Path;
 use crate::unit::units;
@@ -143,16 +143,18 @@ impl<V: View> CatchUp<V> {
         let mut taken: BTreeSet<Path> = BTreeSet::from([path.clone()]);
         let mut seen = BTreeSet::new();
         let mut entries = Vec::from([Entry { path, document, superseded: Vec::new() }]);
-        let mut at = 0;
+        let (mut at, mut bytes) = (0, 0);
         while let Some(entry) = entries.get(at) {
             let units: Vec<_> = units(&entry.document).filter(|unit| seen.insert(*unit)).collect();
             at += 1;
             for (node, epoch, unit) in units {
                 for (_, path) in self.snapshot.log(node, epoch, unit.first, unit.last, BATCH_WRITES_MAX)? {
-                    if taken.contains(&path) {
+                    let enough = bytes >= BATCH_COMPANIONS_BYTES_MAX || plant::is("chunk-part-of-a-batch");
+                    if enough || taken.contains(&path) {
                         continue;
                     }
                     let Some(record) = self.snapshot.record(&path)? else { continue };
+                    bytes += weight(&path, &record.document);
                     self.ahead.extend(self.goes_out_with(&record.document));
                     taken.insert(path.clone());
                     entries.push(Entry { path, document: record.document, superseded: Vec::new() });

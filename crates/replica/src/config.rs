@@ -11,6 +11,10 @@ pub const VALUE_DEPTH_PROTOCOL_MAX: usize = crate::json::JSON_DEPTH_MAX;
 /// reads all of them.
 pub const BATCH_WRITES_MAX: usize = 1_000;
 
+/// Bytes of other documents that a frame takes along because of atomic batches: 16 MiB, four of the largest batches. Conflicting
+/// batches can chain any number of documents together; beyond this, all are delivered and a reader may see part of a batch.
+pub const BATCH_COMPANIONS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Questions for receipts that are open at a node, its own and its peers': 4,096, some 100 bytes each. Beyond it a
 /// question is not answered, and whoever asked hears of fewer nodes.
 pub const RECEIPTS_OPEN_MAX: usize = 4_096;

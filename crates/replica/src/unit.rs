@@ -11,11 +11,12 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use rejoin_causal::{Dot, Epoch, NodeId};
+use rejoin_causal::{Dot, Epoch, NodeId, plant};
 
 use crate::batch::Overlay;
 use crate::body::{Content, Document, Unit, Version};
-use crate::config::BATCH_WRITES_MAX;
+use crate::catch_up::weight;
+use crate::config::{BATCH_COMPANIONS_BYTES_MAX, BATCH_WRITES_MAX};
 use crate::effect::{BatchRefusal, Refusal, Written};
 use crate::input::Write;
 use crate::message::Entry;
@@ -118,15 +119,18 @@ impl Companions {
     ) -> Result<Companions, V::Error> {
         let mut open: Vec<_> = documents.values().flat_map(units).collect();
         let mut all = Companions { documents, paths: BTreeMap::new() };
+        let mut bytes = 0;
         while let Some(key @ (node, epoch, unit)) = open.pop() {
-            if all.paths.contains_key(&key) {
+            if all.paths.contains_key(&key) || plant::is("push-part-of-a-batch") {
                 continue;
             }
             let paths = rows.log(node, epoch, unit.first, unit.last)?;
             for path in &paths {
                 if !all.documents.contains_key(path)
+                    && bytes < BATCH_COMPANIONS_BYTES_MAX
                     && let Some(record) = rows.record(path)?
                 {
+                    bytes += weight(path, &record.document);
                     open.extend(units(&record.document));
                     all.documents.insert(path.clone(), record.document);
                 }

@@ -147,6 +147,8 @@ pub const TABLE: &[Row] = &[
     inside("echo", "a push goes back to where it came from"),
     needing(inside("queue-without-bound", "a full queue takes pushes all the same"), &[Fault::SlowLink]),
     inside("ignore-credit", "a catch-up does not wait for credit"),
+    inside("push-part-of-a-batch", "a push leaves out what was written together with its news"),
+    inside("chunk-part-of-a-batch", "a catch-up sends an atomic batch in several chunks"),
     calm(inside("forget-lag", "a push that found its queue full is forgotten")),
 ];
 
