@@ -434,6 +434,12 @@ pub fn encode(message: &Message) -> Vec<u8> {
             }
             20
         }
+        Message::Have(dots) => {
+            put_frontier(&mut body, &mut lives, dots);
+            21
+        }
+        Message::Graft => 22,
+        Message::Prune => 23,
     };
     let mut frame = Vec::with_capacity(body.len() + 2 + lives.lives().len() * 26);
     frame.push(kind);
@@ -501,6 +507,9 @@ pub fn decode(frame: &[u8]) -> Result<Message, DecodeError> {
         18 => Message::Floor(take_floor(&mut from, &lives)?),
         19 => Message::Question(take_questions(&mut from, &lives)?),
         20 => Message::Holders(take_holders(&mut from, &lives)?),
+        21 => Message::Have(take_frontier(&mut from, &lives)?),
+        22 => Message::Graft,
+        23 => Message::Prune,
         _ => return Err(DecodeError("frame: unknown type")),
     };
     from.finish("frame: bytes after its end")?;

@@ -38,7 +38,7 @@ impl Replica {
 
     fn is_collectable(&self, record: &Record) -> bool {
         let document = &record.document;
-        let lags = |dot| self.links.values().any(|link| link.lag.contains(dot));
+        let lags = |dot| self.links.values().any(|link| link.may_lack(dot));
         is_bare_tombstone(document)
             && is_applied(&self.frontier, document.vv())
             && !document.versions().iter().any(|version| lags(version.dot))

@@ -15,6 +15,17 @@ pub const BATCH_WRITES_MAX: usize = 1_000;
 /// batches can chain any number of documents together; beyond this, all are delivered and a reader may see part of a batch.
 pub const BATCH_COMPANIONS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// How long applied dots are collected before they are announced over links that are not eager: 50 ms. One small frame then
+/// stands for all that was written in that time.
+pub const ANNOUNCE_AFTER_MS: u64 = 50;
+
+/// How long after its announcement a write may come over other links before it is asked for: 250 ms, the length of a few
+/// hops with their syncs.
+pub const GRAFT_AFTER_MS: u64 = 250;
+
+/// Time between two prunings by one node: 20 ms, in which pushes on their way arrive and show which links are left.
+pub const PRUNE_PAUSE_MS: u64 = 20;
+
 /// Questions for receipts that are open at a node, its own and its peers': 4,096, some 100 bytes each. Beyond it a
 /// question is not answered, and whoever asked hears of fewer nodes.
 pub const RECEIPTS_OPEN_MAX: usize = 4_096;
@@ -63,6 +74,9 @@ pub struct Config {
     pub quarantine_entries_max: usize,
     /// Bytes waiting in one link's send queue beyond which live pushes turn into catch-up. Default 4 MiB.
     pub push_queue_bytes_max: u64,
+    /// Links up to which a replica keeps all of them eager, whatever comes twice. Default 3: in a pair, a line, a ring or a
+    /// triangle every update takes the shortest way.
+    pub redundant_links_max: usize,
     /// Bytes in one push or catch-up frame, unless one document is larger. Default 256 KiB: a few milliseconds of
     /// the receiver's time.
     pub chunk_bytes_max: usize,
@@ -93,6 +107,7 @@ impl Default for Config {
             clock_skew_max_ms: 60_000,
             quarantine_entries_max: 10_000,
             push_queue_bytes_max: 4 * 1024 * 1024,
+            redundant_links_max: 3,
             chunk_bytes_max: 256 * 1024,
             credit_bytes: 1024 * 1024,
             removals_max: 1_000,

@@ -15,6 +15,7 @@ extern crate alloc;
 
 mod apply;
 mod audit;
+mod broadcast;
 mod catch_up;
 mod collect;
 mod effect;

@@ -158,6 +158,12 @@ pub enum Message {
     Question(Vec<Question>),
     /// These nodes have.
     Holders(Vec<Holder>),
+    /// The sender has applied these, and does not push them over this link.
+    Have(Frontier),
+    /// The sender misses what was announced: push it, and from now on everything.
+    Graft,
+    /// The sender gets everything twice: announce from now on, and do not push.
+    Prune,
 }
 
 impl Message {
@@ -184,6 +190,9 @@ impl Message {
             Message::AuditDone => "audit-done",
             Message::Question(_) => "question",
             Message::Holders(_) => "holders",
+            Message::Have(_) => "have",
+            Message::Graft => "graft",
+            Message::Prune => "prune",
         }
     }
 }

@@ -47,6 +47,11 @@ impl Quarantine {
         self.held.len()
     }
 
+    /// Every dot that will be applied with what is held.
+    pub(crate) fn claims(&self) -> Frontier {
+        self.held.iter().flat_map(|(_, entry)| entry.claims()).collect()
+    }
+
     /// When the wall clock must read for the next release.
     pub(crate) fn next_release_ms(&self) -> Option<u64> {
         self.held.iter().map(|(release_ms, _)| *release_ms).min()

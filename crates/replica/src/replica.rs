@@ -75,6 +75,8 @@ pub struct Replica {
     pub(crate) tally: Tally,
     pub(crate) next_anti_entropy_ms: Option<u64>,
     pub(crate) next_collect_ms: u64,
+    /// Before this no link is pruned.
+    pub(crate) next_prune_ms: u64,
     pub(crate) collect_after: Option<(rejoin_causal::Hlc, Path)>,
     pub(crate) random: Random,
 }
@@ -150,6 +152,7 @@ impl Replica {
             skew_max_ms: 0,
             tally: Tally::default(),
             next_anti_entropy_ms,
+            next_prune_ms: 0,
             collect_after: None,
             random,
         })
@@ -178,6 +181,7 @@ impl Replica {
             self.handle_one(&mut group, input)?;
         }
         self.push(&mut group)?;
+        self.broadcast(&mut group);
         self.drain(&mut group);
         self.answer_questions(&mut group);
         for (node, epoch) in &group.grown {
@@ -200,7 +204,8 @@ impl Replica {
         let release = self.quarantine.next_release_ms();
         let reach_ms = now.wall_ms + self.config.clock_skew_max_ms;
         let release = release.map(|wall_ms| now.steady_ms + wall_ms.saturating_sub(reach_ms));
-        [self.next_anti_entropy_ms, Some(self.next_collect_ms), release]
+        let broadcast = self.links.values().filter_map(|link| link.branch.deadline_ms()).min();
+        [self.next_anti_entropy_ms, Some(self.next_collect_ms), release, broadcast]
             .into_iter()
             .flatten()
             .min()
@@ -367,7 +372,7 @@ impl Replica {
         Ok(moved)
     }
 
-    /// Live push: one frame per link with the documents of this group and the dots it added, less what that peer
+    /// Live push: one frame per eager link with the documents of this group and the dots it added, less what that peer
     /// is known to have. A full queue turns the push into lag, which a later catch-up drains.
     fn push<V: View>(&mut self, group: &mut Group<'_, V>) -> Result<(), V::Error> {
         let fresh = core::mem::take(&mut group.fresh);
@@ -385,7 +390,7 @@ impl Replica {
         let mut encoded: Vec<(Vec<Entry>, Vec<Bytes>)> = Vec::new();
         for (id, link) in self.links.iter_mut().filter(|(_, link)| link.session.pushes()) {
             let mut entries = Vec::new();
-            let mut unsendable = Frontier::new();
+            let (mut unsendable, mut held_back) = (Frontier::new(), Frontier::new());
             for (path, dots) in &fresh {
                 let news = dots.iter().filter(|(dot, source)| {
                     let own = dot.node == link.peer && dot.epoch == link.peer_epoch;
@@ -393,6 +398,10 @@ impl Replica {
                 });
                 let news: Vec<Dot> = news.map(|(dot, _)| *dot).collect();
                 if news.is_empty() {
+                    continue;
+                }
+                if !link.branch.eager {
+                    held_back.union_with(&news.into_iter().collect());
                     continue;
                 }
                 let Some(document) = documents.document(path) else {
@@ -405,6 +414,9 @@ impl Replica {
                 entries.push(Entry { path: path.clone(), document: document.clone(), superseded });
             }
             link.lag.union_with(&unsendable);
+            if !held_back.is_empty() {
+                link.branch.hold_back(&held_back, group.now.steady_ms);
+            }
             if entries.is_empty() {
                 continue;
             }

@@ -2,7 +2,9 @@
 
 use alloc::collections::BTreeSet;
 
-use rejoin_causal::{Epoch, Floor, Frontier, NodeId};
+use rejoin_causal::{Dot, Epoch, Floor, Frontier, NodeId};
+
+use crate::broadcast::Branch;
 
 /// The sending half of the conversation: what this replica does for its peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +99,8 @@ pub(crate) struct Link {
     pub(crate) caught_up: bool,
     /// Dots that should have been pushed and were not: `F \ F_peer`, as far as this link is to blame.
     pub(crate) lag: Frontier,
+    /// What the link is for live updates.
+    pub(crate) branch: Branch,
     /// What rose of the floor since the peer was last told.
     pub(crate) untold: Floor,
     /// Dots that a running catch-up is to bring the peer.
@@ -127,6 +131,7 @@ impl Link {
             due: None,
             caught_up: false,
             lag: Frontier::new(),
+            branch: Branch::new(),
             untold: floor,
             serving: 0,
             behind: 0,
@@ -139,6 +144,23 @@ impl Link {
             audit: None,
             round: None,
         }
+    }
+
+    /// Whether the peer may still need this dot from here.
+    pub(crate) fn may_lack(&self, dot: Dot) -> bool {
+        self.lag.contains(dot) || self.branch.held_back.contains(dot)
+    }
+
+    /// Forgets what lags or was held back of these dots: the peer has them.
+    pub(crate) fn peer_has(&mut self, dots: &Frontier) {
+        self.lag.remove_all(dots);
+        self.branch.held_back.remove_all(dots);
+    }
+
+    /// The same of all dots.
+    pub(crate) fn peer_has_all(&mut self) {
+        self.lag = Frontier::new();
+        self.branch.held_back = Frontier::new();
     }
 
     /// No exchange, catch-up or digest session is going on, and nothing waits to be sent.

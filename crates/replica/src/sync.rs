@@ -73,11 +73,11 @@ impl Replica {
                 let same_values = values == self.counters.values;
                 if ours == frontier && same_values {
                     self.say(group, id, &Message::Same);
-                    self.update(id, |link| link.lag = Frontier::new());
+                    self.update(id, Link::peer_has_all);
                     self.found_equal(group, id);
                 } else if ours == frontier {
                     self.say(group, id, &Message::Differ);
-                    self.update(id, |link| link.lag = Frontier::new());
+                    self.update(id, Link::peer_has_all);
                     self.found_equal_frontiers(id);
                 } else {
                     let nodes = node_digests(&self.frontier);
@@ -146,9 +146,14 @@ impl Replica {
                 // A push names every dot that is news in it: most duplicates end here, without a read. A chunk does
                 // not, and the void claims at the end of its catch-up rely on its documents having been merged.
                 let pushed = entries.len();
+                let claims: Frontier = entries.iter().flat_map(Entry::claims).collect();
+                self.update(id, |link| link.branch.held_back.remove_all(&claims));
                 entries.retain(|entry| !entry.claims().all(|dot| self.frontier.contains(dot)));
                 self.tally.documents_received += pushed as u64;
                 self.tally.documents_duplicate += (pushed - entries.len()) as u64;
+                if entries.is_empty() && pushed > 0 {
+                    self.prune(group, id);
+                }
                 self.receive(group, id, entries)?;
             }
             Message::Chunk(entries) => {
@@ -198,6 +203,9 @@ impl Replica {
                 }
             }
             Message::AuditDone => self.audit_done(group, id),
+            Message::Have(dots) => self.announced(group, id, &dots),
+            Message::Graft => self.grafted(id),
+            Message::Prune => self.pruned(id),
             Message::Question(questions) => {
                 questions.into_iter().for_each(|question| self.question(group, id, question));
             }
@@ -232,7 +240,7 @@ impl Replica {
     fn probe_answered(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let Some(Asking::Probed { frozen }) = link.asking.take() else { return };
-        link.lag.remove_all(&frozen);
+        link.peer_has(&frozen);
         if !link.session.pushes() {
             link.lag.union_with(&self.frontier.difference(&frozen));
         }
@@ -303,7 +311,7 @@ impl Replica {
         let Some(link) = self.links.get_mut(&id) else { return };
         group.tell_floor(id, link);
         // The snapshot will hold every dot that lags now; later ones are pushed or lag anew.
-        link.lag = Frontier::new();
+        link.peer_has_all();
         link.serving = self.frontier.difference(&known).len();
         link.session = Session::CatchingUp { again: None };
         group.effects.push(Effect::Serve(id, known));
@@ -322,7 +330,7 @@ impl Replica {
         self.tally.catch_ups_served += 1;
         self.tally.documents_served += documents;
         link.serving = 0;
-        link.lag.remove_all(claims);
+        link.peer_has(claims);
         link.session = Session::Live;
         for round in self.rounds.iter_mut().filter(|round| round.waiting.contains(&id)) {
             round.report.documents_sent += documents;
@@ -351,7 +359,11 @@ impl Replica {
         let lagging: Vec<LinkId> = lagging.map(|(id, _)| *id).collect();
         for id in lagging {
             let Some(link) = self.links.get(&id) else { continue };
-            let known = self.frontier.difference(&link.lag);
+            let mut lacks = link.lag.clone();
+            if !plant::is("held-back-is-there") {
+                lacks.union_with(&link.branch.held_back);
+            }
+            let known = self.frontier.difference(&lacks);
             if !self.floor.fences(&self.frontier, &known) {
                 self.serve(group, id, known);
             } else if link.asking.is_none() {
@@ -452,6 +464,24 @@ impl Replica {
         true
     }
 
+    /// The same of dots that a peer has applied.
+    pub(crate) fn plausible_claims<V>(
+        &mut self,
+        group: &mut Group<'_, V>,
+        id: LinkId,
+        claims: &Frontier,
+    ) -> bool {
+        for (epoch, set) in claims.epochs(self.node) {
+            if epoch > self.epoch {
+                self.clone_seen(group, epoch);
+            } else if epoch == self.epoch && set.last().is_some_and(|last| last > self.seq) {
+                self.violation(group, id, "it claims a write of ours that we never made");
+                return false;
+            }
+        }
+        true
+    }
+
     /// The end of a catch-up: every dot of it is applied, those without a live version included.
     fn caught_up<V: View>(
         &mut self,
@@ -459,13 +489,8 @@ impl Replica {
         id: LinkId,
         claims: &Frontier,
     ) -> Result<(), V::Error> {
-        for (epoch, set) in claims.epochs(self.node) {
-            if epoch > self.epoch {
-                self.clone_seen(group, epoch);
-            } else if epoch == self.epoch && set.last().is_some_and(|last| last > self.seq) {
-                self.violation(group, id, "it claims a write of ours that we never made");
-                return Ok(());
-            }
+        if !self.plausible_claims(group, id, claims) {
+            return Ok(());
         }
         let carried =
             self.links.get_mut(&id).map_or_else(Frontier::new, |link| core::mem::take(&mut link.carried));
@@ -482,7 +507,13 @@ impl Replica {
                 for (_, link) in
                     self.links.iter_mut().filter(|(other, link)| **other != id && link.session.pushes())
                 {
-                    link.lag.insert_row(node, epoch, set);
+                    if link.branch.eager {
+                        link.lag.insert_row(node, epoch, set);
+                    } else {
+                        let mut dots = Frontier::new();
+                        dots.insert_row(node, epoch, set);
+                        link.branch.hold_back(&dots, group.now.steady_ms);
+                    }
                 }
             }
         }

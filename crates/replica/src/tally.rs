@@ -23,6 +23,10 @@ pub struct Tally {
     pub rounds_equal: u64,
     /// Rounds that left a difference.
     pub rounds_unequal: u64,
+    /// Links over which updates came twice, so that they are only announced there.
+    pub links_pruned: u64,
+    /// Links that carry updates again because an announced one did not come otherwise.
+    pub links_grafted: u64,
     /// Documents that were put in quarantine.
     pub quarantined: u64,
     /// Conflicts by strategy, in the order of [`Tally::STRATEGIES`].

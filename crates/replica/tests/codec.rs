@@ -166,6 +166,9 @@ fn message() -> impl Strategy<Value = Message> {
             let holder = |(id, node)| Holder { id, node: NodeId(node) };
             Message::Holders(holders.into_iter().map(holder).collect())
         }),
+        frontier().prop_map(Message::Have),
+        Just(Message::Graft),
+        Just(Message::Prune),
     ]
 }
 

@@ -149,6 +149,8 @@ pub const TABLE: &[Row] = &[
     inside("ignore-credit", "a catch-up does not wait for credit"),
     inside("push-part-of-a-batch", "a push leaves out what was written together with its news"),
     inside("chunk-part-of-a-batch", "a catch-up sends an atomic batch in several chunks"),
+    calm(inside("never-graft", "what was announced and does not come is not asked for")),
+    inside("held-back-is-there", "a catch-up takes for there what was only announced"),
     calm(inside("forget-lag", "a push that found its queue full is forgotten")),
 ];
 

@@ -145,6 +145,7 @@ fn settings(rng: &mut Rng, options: Options) -> Settings {
         credit_bytes: *rng.pick(&[1, 300, 1 << 20]),
         collect_batch_max: *rng.pick(&[1, 3, 256]),
         collect_interval_ms: *rng.pick(&[300, 1_500]),
+        redundant_links_max: *rng.pick(&[0, 1, 3]),
         ..Config::default()
     };
     let slowest = *rng.pick(&[2, 20, 200]);

@@ -34,7 +34,7 @@ pub(super) fn peer(number: u64) -> NodeId {
 }
 
 /// The kinds that [`Maker::message`] makes.
-const KINDS: u64 = 20;
+const KINDS: u64 = 23;
 
 /// Paths that start runs of digests, of every level, beside ordinary ones and ones under other strategies.
 const NAMES: [&str; 24] = [
@@ -144,11 +144,14 @@ impl Maker<'_> {
             17 => Message::AuditDone,
             18 => Message::Floor(self.floor(bytes)),
             19 => Message::Question((0..bytes.below(3)).map(|_| self.question(bytes)).collect()),
-            _ => Message::Holders(
+            20 => Message::Holders(
                 (0..bytes.below(4))
                     .map(|_| Holder { id: self.any_dot(bytes), node: self.node(bytes) })
                     .collect(),
             ),
+            21 => Message::Have(self.frontier(bytes)),
+            22 => Message::Graft,
+            _ => Message::Prune,
         }
     }
 

@@ -70,6 +70,7 @@ impl<'a> World<'a> {
     pub(super) fn new(mut script: Bytes<'a>) -> World<'a> {
         let flags = script.byte();
         let config = Config {
+            redundant_links_max: 1,
             versions_max: [2, 0, 1, 10][usize::from(flags & 3)],
             value_bytes_max: 100,
             value_depth_max: 8,

@@ -141,6 +141,10 @@ impl Exposition {
         let help = "Documents that were pushed here and known already.";
         page.counter("sync_duplicate_documents", help, tally.documents_duplicate)?;
         page.counter("sync_served_documents", "Documents served in catch-ups.", tally.documents_served)?;
+        let help = "Links over which updates came twice and are only announced since.";
+        page.counter("sync_pruned_links", help, tally.links_pruned)?;
+        let help = "Links asked to push again because an announced update did not come.";
+        page.counter("sync_grafted_links", help, tally.links_grafted)?;
         let help = "Documents put aside because their stamps were far in the future.";
         page.counter("sync_quarantined_documents", help, tally.quarantined)?;
         page.gauge("sync_quarantine_documents", "Documents in quarantine now.", None, status.quarantined)?;
