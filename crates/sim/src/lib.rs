@@ -6,7 +6,8 @@
 //! 1. [`World`]: nodes, links, crashes, clocks; performs effects as the node's shell does, and checks every commit.
 //! 2. [`Oracle`]: an account of every write that shares no code with the merge. [`check`]: rows that must agree.
 //! 3. [`scenario`]: a random world from a seed, [`campaign`]: many of them. [`Cluster`]: named stories in domain words.
-//! 4. [`plant`]: defects that the checks must see. [`minimise`] and [`seeds`]: worlds that failed, made small and kept.
+//! 4. [`scale`]: thousands of nodes, without the oracle: what an update costs and how long it takes.
+//! 5. [`plant`]: defects that the checks must see. [`minimise`] and [`seeds`]: worlds that failed, made small and kept.
 
 mod clock;
 mod cluster;
@@ -25,6 +26,7 @@ pub mod check;
 pub mod minimise;
 pub mod plant;
 pub mod report;
+pub mod scale;
 pub mod scenario;
 pub mod seeds;
 

@@ -10,11 +10,15 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use rejoin_sim::campaign::{self, Totals};
 use rejoin_sim::plant::{self, Plant};
+use rejoin_sim::scale::{self, Graph, Plan};
 use rejoin_sim::scenario::{Fault, FaultSet, Options};
 use rejoin_sim::{minimise, report, seeds};
 
 /// Failed worlds that are made small in one run, at most: each takes some hundred runs.
 const MINIMISED_MAX: usize = 5;
+
+/// Around the figures in docs/scale.md.
+const MARKS: [&str; 2] = ["<!-- figures: written by cargo xtask sim --scale -->", "<!-- end of figures -->"];
 
 /// Seconds between two lines of progress.
 const PROGRESS_SECONDS: u64 = 10;
@@ -53,6 +57,15 @@ struct Arguments {
     /// Look for every planted defect, and print where each is seen.
     #[arg(long, conflicts_with_all = ["seed", "from"])]
     plants: bool,
+    /// Measure thousands of nodes instead: how long an update takes to reach them, and what it costs.
+    #[arg(long, conflicts_with_all = ["seed", "from", "plants"])]
+    scale: bool,
+    /// With --scale: how many nodes, instead of 1,000 and 10,000.
+    #[arg(long, requires = "scale", value_delimiter = ',')]
+    scale_nodes: Vec<usize>,
+    /// With --scale: put the table into this page, between its marks.
+    #[arg(long, requires = "scale", value_name = "FILE")]
+    page: Option<PathBuf>,
     /// Plant this defect.
     #[arg(long, value_parser = planted)]
     plant: Option<Plant>,
@@ -85,6 +98,7 @@ fn main() -> ExitCode {
     let passed = match arguments.seed {
         Some(seed) => one(seed, options),
         None if arguments.plants => plants(&arguments),
+        None if arguments.scale => at_scale(&arguments),
         None => many(&arguments, options),
     };
     match passed {
@@ -120,6 +134,44 @@ fn plants(arguments: &Arguments) -> Result<bool, String> {
         write(file, &report::figures_of_plants(&sightings))?;
     }
     Ok(sightings.iter().all(|sighting| sighting.seen.is_some()))
+}
+
+fn at_scale(arguments: &Arguments) -> Result<bool, String> {
+    let sizes = match arguments.scale_nodes.as_slice() {
+        [] => &[1_000, 10_000],
+        sizes => sizes,
+    };
+    let mut plans = vec![(Graph::Mesh, 16, 0)];
+    for nodes in sizes {
+        for graph in Graph::ALL {
+            plans.extend([0, 10].map(|churn| (graph, *nodes, churn)));
+        }
+    }
+    let mut all = Vec::new();
+    for (graph, nodes, churn_per_mille) in plans {
+        let started = Instant::now();
+        let plan = Plan { graph, nodes, warm_up: 20, updates: 50, pause_ms: 1_200, churn_per_mille };
+        all.push(scale::measure(plan, 1));
+        eprintln!("{} of {nodes} nodes: {:.0} s", graph.name(), started.elapsed().as_secs_f64());
+    }
+    let table = scale::table(&all);
+    print!("{table}");
+    if let Some(file) = &arguments.json {
+        write(file, &format!("{:#}\n", scale::figures(&all)))?;
+    }
+    if let Some(page) = &arguments.page {
+        put_between_marks(page, &table)?;
+    }
+    Ok(all.iter().all(|one| one.missed == 0))
+}
+
+/// Replaces what is between the marks of a page.
+fn put_between_marks(page: &Path, table: &str) -> Result<(), String> {
+    let text =
+        std::fs::read_to_string(page).map_err(|error| format!("cannot read {}: {error}", page.display()))?;
+    let (before, rest) = text.split_once(MARKS[0]).ok_or("the page has no mark where figures begin")?;
+    let (_, after) = rest.split_once(MARKS[1]).ok_or("the page has no mark where figures end")?;
+    write(page, &format!("{before}{}\n{table}{}{after}", MARKS[0], MARKS[1]))
 }
 
 fn many(arguments: &Arguments, options: Options) -> Result<bool, String> {
