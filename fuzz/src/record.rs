@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use rejoin_causal::{Dot, Epoch, Hlc, IntervalSet, NodeId, VersionVector};
+use rejoin_replica::config::EXPIRES_MS_MAX;
 use rejoin_replica::digest::range_digest;
 use rejoin_replica::json::{Json, JsonLimits};
 use rejoin_replica::path::{Path, Prefix};
 use rejoin_replica::{
     Audit, Batch, Body, CatchUp, CatchUpStep, Change, Commit, Condition, Config, Content, Counters, Document,
-    Field, Fields, Input, Message, Now, Observed, Policy, Record, Replica, RequestId, Start, Strategy,
-    Summary, Superseded, Unit, Version, View, Write,
+    Expiry, Field, Fields, Input, Message, Now, Observed, Policy, Record, Replica, RequestId, Start,
+    Strategy, Summary, Superseded, Unit, Version, View, Write,
 };
 use rejoin_store::engine::{Keyspace, MemorySnapshot, RawBatch};
 use rejoin_store::{Engine as _, MemoryEngine, Snapshot, Store, StoreError, SyncPolicy};
@@ -83,7 +84,7 @@ fn read_all(engine: &MemoryEngine) -> Result<(), StoreError> {
     let (lower, upper) = Prefix::parse("a").expect("a prefix").key_range();
     for row in snapshot.documents(&[], None).chain(snapshot.documents(&lower, upper.as_deref()).rev()) {
         note(row.map(|(path, record)| {
-            let visible = policy.visible(&path, &record.document);
+            let visible = policy.visible(&path, &record.document, record.sequence);
             assert_eq!(visible.is_none(), record.document.is_empty());
         }));
     }
@@ -92,6 +93,7 @@ fn read_all(engine: &MemoryEngine) -> Result<(), StoreError> {
         note(snapshot.history(path).try_for_each(|row| row.map(drop)));
         note(snapshot.oldest_history(path, 9).map(drop));
         note(snapshot.settled(path).map(drop));
+        note(snapshot.expiries(0, Some(path), u64::MAX, 9).map(drop));
     }
     note(snapshot.feed(0).try_for_each(|row| row.map(drop)));
     note(snapshot.tombstones(Hlc(u64::MAX), None, 9).map(drop));
@@ -208,7 +210,7 @@ fn write_over(
     change: Change,
     observed: Observed,
 ) {
-    let write = Write { path: path.clone(), change, condition: Condition::Always, observed };
+    let write = Write { path: path.clone(), change, condition: Condition::Always, observed, ttl: None };
     let snapshot = store.snapshot();
     let effects = replica.handle([Input::Write(RequestId(0), write)], now, &snapshot).expect("a write");
     effects.commit(store).expect("a commit");
@@ -327,7 +329,9 @@ fn row(bytes: &mut Bytes<'_>, batch: &mut Batch) {
             let version = version(bytes);
             let by = bytes.one_in(2).then(|| dot(bytes));
             let key = (bytes_path(bytes), version.hlc, version.dot);
-            let row = Superseded { version, by, concurrent: bytes.one_in(2), shown: bytes.one_in(2) };
+            let (concurrent, shown) = (bytes.one_in(2), bytes.one_in(2));
+            // Of what there is already: the corpus keeps its meaning.
+            let row = Superseded { expired: version.dot.seq % 3 == 1, version, by, concurrent, shown };
             batch.history.insert(key, present.then_some(row));
         }
         3 => {
@@ -410,7 +414,13 @@ fn version(bytes: &mut Bytes<'_>) -> Version {
     };
     // Of what there is already: the corpus keeps its meaning.
     let unit = (dot.seq > 1 && dot.seq % 5 == 0).then(|| Unit { first: dot.seq - 1, last: dot.seq });
-    Version { dot, hlc, body: Content { body, unit } }
+    // Some values end, and some deletes are the ends of values.
+    let expiry = (dot.seq % 3 == 0).then(|| match body {
+        Body::Tombstone => Expiry::Of(Hlc(hlc.0 / 2), dot),
+        _ => Expiry::At(hlc.unix_ms().saturating_add(dot.seq).min(EXPIRES_MS_MAX)),
+    });
+    let expiry = expiry.filter(|expiry| !matches!(expiry, Expiry::Of(of, _) if *of >= hlc));
+    Version { dot, hlc, body: Content { body, unit, expiry } }
 }
 
 fn document(bytes: &mut Bytes<'_>) -> Document {

@@ -1,5 +1,7 @@
 //! Batches: several writes in one request, each on its own or all or nothing.
 
+use std::time::Duration;
+
 use hyper::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -7,6 +9,7 @@ use serde_json::value::RawValue;
 use crate::client::{Ask, Client};
 use crate::data::{Condition, Written, unquoted};
 use crate::error::{Error, Problem};
+use crate::options::span;
 
 /// A batch to be sent; see docs/batches.md. At most 1,000 operations.
 #[derive(Clone, Debug)]
@@ -28,6 +31,8 @@ struct Operation {
     if_match: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     if_none_match: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -145,9 +150,17 @@ impl Batch {
         self
     }
 
+    /// What the last operation writes lives for that long, 1 ms to 3,650 days. A delete takes none.
+    pub fn living(mut self, ttl: Duration) -> Batch {
+        if let Some(last) = self.operations.last_mut() {
+            last.ttl = Some(span(ttl));
+        }
+        self
+    }
+
     fn with(mut self, op: &'static str, path: &str, value: Option<Box<RawValue>>) -> Batch {
         let path = path.to_owned();
-        self.operations.push(Operation { op, path, value, if_match: None, if_none_match: None });
+        self.operations.push(Operation { op, path, value, if_match: None, if_none_match: None, ttl: None });
         self
     }
 

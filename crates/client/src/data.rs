@@ -1,6 +1,7 @@
 //! Documents: read, write, delete, and what they were before.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use hyper::header::{HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use hyper::{Method, StatusCode};
@@ -40,6 +41,8 @@ pub struct Entry {
     pub version: Option<String>,
     /// How many other versions compete with it.
     pub conflicts: u64,
+    /// How long the value has left to live, by the clock of the node; none for a value without an end.
+    pub ttl: Option<Duration>,
     /// What a reader of this has read; see [`crate::WriteOptions`].
     pub context: Option<String>,
 }
@@ -73,6 +76,9 @@ pub struct Written {
     /// The document's entity tag after the write, without quotes.
     #[serde(default)]
     pub etag: Option<String>,
+    /// When nothing of the value will be left, in Unix milliseconds; none for a value without an end.
+    #[serde(default)]
+    pub expires: Option<u64>,
     /// Whether the write is what the path now shows: a concurrent write may have won.
     #[serde(default)]
     pub applied: bool,
@@ -103,7 +109,7 @@ pub struct HistoryPage {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PastVersion {
-    /// `put` or `delete`.
+    /// `put`, `delete` or `expire`.
     op: String,
     /// The version.
     pub version: String,
@@ -121,7 +127,7 @@ pub struct PastVersion {
     /// The version that replaced it.
     #[serde(default)]
     pub superseded_by: Option<String>,
-    /// `replaced`: it was the only live version; `won` or `lost`: it was one of several.
+    /// `replaced`: it was the only live version; `won` or `lost`: it was one of several; `expired`: its time had come.
     #[serde(default)]
     pub outcome: Option<String>,
     /// The item as the server sent it.
@@ -133,7 +139,7 @@ impl PastVersion {
     /// The value as JSON text; none when it was a delete.
     pub fn value(&self) -> Option<&RawValue> {
         match self.op.as_str() {
-            "delete" => None,
+            "delete" | "expire" => None,
             _ => self.value.as_deref(),
         }
     }
@@ -185,6 +191,7 @@ impl Client {
             etag: answer.header("etag").map(|etag| unquoted(etag).to_owned()),
             version: answer.header("rejoin-version").map(str::to_owned),
             conflicts: answer.header("rejoin-conflicts").and_then(|n| n.parse().ok()).unwrap_or(0),
+            ttl: answer.header("rejoin-ttl").and_then(time_left),
             context: answer.header("rejoin-context").map(str::to_owned),
         })
     }
@@ -332,6 +339,21 @@ pub(crate) fn joined(parameters: &[String]) -> String {
         true => String::new(),
         false => format!("?{}", parameters.join("&")),
     }
+}
+
+/// Reads `500ms`, `30s`, `10m`, `24h` or `7d`.
+fn time_left(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (count, unit) = text.split_at(digits);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    count.parse::<u64>().ok()?.checked_mul(unit_ms).map(Duration::from_millis)
 }
 
 fn text<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {

@@ -27,6 +27,8 @@ pub struct WriteOptions {
     pub wait: Option<Duration>,
     /// Answer when so many other nodes hold the write.
     pub ack: Option<Ack>,
+    /// How long the value is to live, 1 ms to 3,650 days; without an end when left out. A delete has no use for it.
+    pub ttl: Option<Duration>,
 }
 
 /// How many other nodes are to hold a write, and for how long to wait for them.
@@ -136,6 +138,7 @@ impl WriteOptions {
             query.push(format!("ack={}", ack.nodes));
             query.push(format!("timeout={}ms", ack.timeout.as_millis()));
         }
+        query.extend(self.ttl.map(|ttl| format!("ttl={}", span(ttl))));
         joined(&query)
     }
 
@@ -152,6 +155,11 @@ impl WriteOptions {
         }
         Ok(ask.within(ANSWER_TIMEOUT + wait + self.ack.map_or(Duration::ZERO, |ack| ack.timeout)))
     }
+}
+
+/// A time to live as the server reads it.
+pub(crate) fn span(time: Duration) -> String {
+    format!("{}ms", time.as_millis())
 }
 
 fn millis(time: Duration) -> HeaderValue {

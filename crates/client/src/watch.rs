@@ -181,7 +181,7 @@ pub struct Changed {
     pub path: String,
     #[serde(default, deserialize_with = "present")]
     value: Option<Box<RawValue>>,
-    /// `put` or `delete`.
+    /// `put`, `delete` or `expire`.
     op: String,
     /// The version that is shown.
     #[serde(default)]
@@ -212,9 +212,14 @@ impl Changed {
         }
     }
 
-    /// Whether the path was deleted.
+    /// Whether the path was deleted, by somebody or because its time had come.
     pub fn is_delete(&self) -> bool {
-        self.op == "delete"
+        self.op == "delete" || self.is_expiry()
+    }
+
+    /// Whether the time of its value had come.
+    pub fn is_expiry(&self) -> bool {
+        self.op == "expire"
     }
 
     /// The value as a Rust type; none when the path was deleted.
@@ -348,7 +353,11 @@ mod tests {
         let Ok(Event::Change(delete)) = event(br#"{"event":"change","path":"a","op":"delete"}"#) else {
             panic!("not a change");
         };
-        assert!(delete.is_delete() && delete.value().is_none());
+        assert!(delete.is_delete() && delete.value().is_none() && !delete.is_expiry());
+        let Ok(Event::Change(expiry)) = event(br#"{"event":"change","path":"a","op":"expire"}"#) else {
+            panic!("not a change");
+        };
+        assert!(expiry.is_expiry() && expiry.is_delete() && expiry.value().is_none());
     }
 
     #[test]

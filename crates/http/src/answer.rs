@@ -17,6 +17,8 @@ pub(crate) const REJOIN_TOKEN: HeaderName = HeaderName::from_static("rejoin-toke
 pub(crate) const REJOIN_WAIT: HeaderName = HeaderName::from_static("rejoin-wait");
 /// The write that a value comes from.
 pub(crate) const REJOIN_VERSION: HeaderName = HeaderName::from_static("rejoin-version");
+/// How long a value is to live, or has left.
+pub(crate) const REJOIN_TTL: HeaderName = HeaderName::from_static("rejoin-ttl");
 /// How many other versions are live.
 pub(crate) const REJOIN_CONFLICTS: HeaderName = HeaderName::from_static("rejoin-conflicts");
 /// How many values a scan would list.

@@ -18,6 +18,7 @@ use crate::data::WriteResult;
 use crate::import;
 use crate::problem::Problem;
 use crate::query::{Query, excerpt};
+use crate::ttl;
 
 /// Answers a batch, as JSON or as lines.
 pub(crate) async fn answer(api: &Arc<Api>, request: Request<Incoming>) -> Result<Response<Stream>, Problem> {
@@ -66,6 +67,8 @@ struct Operation {
     if_match: Option<String>,
     #[serde(default)]
     if_none_match: Option<String>,
+    #[serde(default)]
+    ttl: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -110,7 +113,11 @@ fn write_of(api: &Api, operation: Operation) -> Result<Write, Problem> {
         (Op::Delete, Some(_)) => return Err(invalid("A `delete` takes no `value`.")),
         (_, None) => return Err(invalid("The operation has no `value`; `null` is a value.")),
     };
-    Ok(Write { path, change, condition, observed: Observed::All })
+    let ttl = ttl::of_member(operation.ttl.as_deref())?;
+    if ttl.is_some() && change == Change::Delete {
+        return Err(invalid("A `delete` takes no `ttl`."));
+    }
+    Ok(Write { path, change, condition, observed: Observed::All, ttl })
 }
 
 fn invalid(message: impl Into<String>) -> Problem {

@@ -20,7 +20,7 @@ use crate::problem::Problem;
 use crate::query::{Query, excerpt};
 use crate::receipts::{self, Ack};
 use crate::shapes::Raw;
-use crate::{body, condition, context};
+use crate::{body, condition, context, ttl};
 
 /// Answers a request about conflicts.
 pub(crate) async fn answer(
@@ -82,6 +82,7 @@ async fn resolve(
     let path = Path::parse(prefix.as_str())?;
     let ack = Ack::of(&Query::parse(request.uri().query(), &receipts::PARAMETERS)?)?;
     body::check_media_type(request.headers(), &["application/json"])?;
+    ttl::refuse(request.headers())?;
     let condition = condition::of_write(request.headers())?;
     let headers = request.headers().clone();
     let limits = api.node.info().limits;
@@ -104,7 +105,7 @@ async fn resolve(
         Some(context) => context::observed(&api.node, &path, &headers, &context).await?,
         None => context::of_request(&api.node, &path, &headers).await?,
     };
-    let written = match api.node.write(Write { path, change, condition, observed }).await {
+    let written = match api.node.write(Write { path, change, condition, observed, ttl: None }).await {
         Err(Error::NoConflict(current)) if current.etag.is_none() => return Err(Problem::not_found(false)),
         written => written?,
     };

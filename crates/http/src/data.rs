@@ -17,7 +17,10 @@ use crate::problem::Problem;
 use crate::query::Query;
 use crate::receipts::{self, Ack, Received};
 use crate::shapes::{Item, Raw, VectorClock, hex};
-use crate::{body, context};
+use crate::{body, context, ttl};
+
+/// Parameters of a write of a value.
+const PARAMETERS: [&str; 3] = ["ack", "timeout", ttl::PARAMETER];
 
 /// Answers a request for a document.
 pub(crate) async fn answer(
@@ -62,27 +65,30 @@ fn get(
     put_header(answers, LAST_MODIFIED, http_date(entry.hlc));
     put_header(answers, REJOIN_VERSION, entry.version.to_string());
     put_conflicts(answers, entry.conflicts);
+    ttl::put(answers, entry);
     context::put(answers, entry.context());
     Ok(response)
 }
 
 async fn put(api: &Arc<Api>, path: Path, request: Request<Incoming>) -> Result<Response<Stream>, Problem> {
-    let ack = Ack::of(&Query::parse(request.uri().query(), &receipts::PARAMETERS)?)?;
+    let query = Query::parse(request.uri().query(), &PARAMETERS)?;
+    let (ack, ttl) = (Ack::of(&query)?, ttl::of_request(&query, request.headers())?);
     body::check_media_type(request.headers(), &["application/json"])?;
     let condition = condition::of_write(request.headers())?;
     let observed = context::of_request(&api.node, &path, request.headers()).await?;
     let value = value(api, request).await?;
-    let write = Write { path, change: Change::Put(value), condition, observed };
+    let write = Write { path, change: Change::Put(value), condition, observed, ttl };
     wrote(&api.node, &api.node.write(write).await?, ack).await
 }
 
 async fn patch(api: &Arc<Api>, path: Path, request: Request<Incoming>) -> Result<Response<Stream>, Problem> {
-    let ack = Ack::of(&Query::parse(request.uri().query(), &receipts::PARAMETERS)?)?;
+    let query = Query::parse(request.uri().query(), &PARAMETERS)?;
+    let (ack, ttl) = (Ack::of(&query)?, ttl::of_request(&query, request.headers())?);
     body::check_media_type(request.headers(), &["application/merge-patch+json", "application/json"])?;
     let condition = condition::of_write(request.headers())?;
     let observed = context::of_request(&api.node, &path, request.headers()).await?;
     let patch = value(api, request).await?;
-    let write = Write { path, change: Change::Patch(patch), condition, observed };
+    let write = Write { path, change: Change::Patch(patch), condition, observed, ttl };
     wrote(&api.node, &api.node.write(write).await?, ack).await
 }
 
@@ -92,9 +98,10 @@ async fn delete(
     request: &Request<Incoming>,
 ) -> Result<Response<Stream>, Problem> {
     let ack = Ack::of(&Query::parse(request.uri().query(), &receipts::PARAMETERS)?)?;
+    ttl::refuse(request.headers())?;
     let condition = condition::of_write(request.headers())?;
     let observed = context::of_request(&api.node, &path, request.headers()).await?;
-    let write = Write { path, change: Change::Delete, condition, observed };
+    let write = Write { path, change: Change::Delete, condition, observed, ttl: None };
     let written = api.node.write(write).await?;
     let receipt = received(&api.node, &written, ack).await;
     let status = if is_short(receipt.as_ref()) { StatusCode::ACCEPTED } else { StatusCode::OK };
@@ -163,6 +170,9 @@ pub(crate) struct WriteResult<'a> {
     timestamp: u64,
     version: String,
     etag: String,
+    /// When nothing of the value will be left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<u64>,
     applied: bool,
     durable: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -191,6 +201,7 @@ impl<'a> WriteResult<'a> {
             timestamp: written.hlc.unix_ms(),
             version: written.dot.to_string(),
             etag: hex(&written.etag),
+            expires: written.visible.expires_ms,
             applied: true,
             durable: node.info().durability.to_string(),
             receipt: None,

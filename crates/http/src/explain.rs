@@ -52,7 +52,7 @@ pub(crate) fn why(entry: &Entry) -> String {
         }
         "last-write-wins" => {
             let others = entry.siblings.iter().filter(|sibling| !sibling.wins);
-            let next = others.max_by_key(|sibling| (sibling.hlc, sibling.version));
+            let next = others.max_by_key(|sibling| (sibling.stands_at, sibling.version));
             format!(
                 "The winner has the greatest timestamp, {}.",
                 next.map_or_else(String::new, |next| apart(next, winner, "after"))
@@ -60,7 +60,7 @@ pub(crate) fn why(entry: &Entry) -> String {
         }
         "first-write-wins" => {
             let others = entry.siblings.iter().filter(|sibling| !sibling.wins && sibling.value.is_some());
-            match others.min_by_key(|sibling| (sibling.hlc, sibling.version)) {
+            match others.min_by_key(|sibling| (sibling.stands_at, sibling.version)) {
                 Some(next) => {
                     format!("The winner has the least timestamp, {}.", apart(winner, next, "before"))
                 }
@@ -82,7 +82,7 @@ pub(crate) fn why(entry: &Entry) -> String {
 
 /// How far a version is `after` or `before` the next.
 fn apart(earlier: &Sibling, later: &Sibling, order: &str) -> String {
-    let (least, greatest) = (earlier.hlc.min(later.hlc), earlier.hlc.max(later.hlc));
+    let (least, greatest) = (earlier.stands_at.min(later.stands_at), earlier.stands_at.max(later.stands_at));
     match greatest.unix_ms() - least.unix_ms() {
         0 if least == greatest => {
             "equal to that of the next, so the order of their versions decides".to_owned()
@@ -122,6 +122,8 @@ pub(crate) struct Version<'a> {
     op: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<Raw<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<u64>,
     wins: bool,
 }
 
@@ -132,8 +134,13 @@ impl<'a> Version<'a> {
             origin: sibling.version.node.to_string(),
             timestamp: sibling.hlc.unix_ms(),
             counter: sibling.hlc.counter(),
-            op: if sibling.value.is_some() { "put" } else { "delete" },
+            op: match &sibling.value {
+                Some(_) => "put",
+                None if sibling.expired => "expire",
+                None => "delete",
+            },
             value: sibling.value.as_ref().map(Raw),
+            expires: sibling.expires_ms,
             wins: sibling.wins,
         }
     }

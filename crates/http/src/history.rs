@@ -15,7 +15,7 @@ use crate::problem::Problem;
 use crate::query::Query;
 use crate::receipts::{self, Ack};
 use crate::shapes::Raw;
-use crate::{body, condition, context};
+use crate::{body, condition, context, ttl};
 
 /// Answers a request about history.
 pub(crate) async fn answer(
@@ -43,6 +43,7 @@ fn list(api: &Api, path: &Path, request: &Request<Incoming>) -> Result<Response<
 async fn revert(api: &Arc<Api>, path: Path, request: Request<Incoming>) -> Result<Response<Stream>, Problem> {
     let ack = Ack::of(&Query::parse(request.uri().query(), &receipts::PARAMETERS)?)?;
     body::check_media_type(request.headers(), &["application/json"])?;
+    ttl::refuse(request.headers())?;
     let condition = condition::of_write(request.headers())?;
     let observed = context::of_request(&api.node, &path, request.headers()).await?;
     let whole = body::read(request.into_body(), SMALL_BODY_BYTES_MAX, &api.bodies, &api.limits).await?;
@@ -50,7 +51,7 @@ async fn revert(api: &Arc<Api>, path: Path, request: Request<Incoming>) -> Resul
         serde_json::from_slice(&whole.bytes).map_err(|error| malformed(&error.to_string()))?;
     let version: Dot = asked.version.parse().map_err(|error| malformed(&format!("{error}")))?;
     let change = api.node.reverting(&path, version)?;
-    let written = api.node.write(Write { path, change, condition, observed }).await?;
+    let written = api.node.write(Write { path, change, condition, observed, ttl: None }).await?;
     wrote(&api.node, &written, ack).await
 }
 
@@ -90,7 +91,11 @@ pub(crate) struct PastVersion<'a> {
 impl<'a> PastVersion<'a> {
     pub(crate) fn of(entry: &'a HistoryEntry, values: bool) -> PastVersion<'a> {
         PastVersion {
-            op: if entry.value.is_some() { "put" } else { "delete" },
+            op: match &entry.value {
+                Some(_) => "put",
+                None if entry.end => "expire",
+                None => "delete",
+            },
             value: entry.value.as_ref().filter(|_| values).map(Raw),
             version: entry.version.to_string(),
             origin: entry.version.node.to_string(),

@@ -44,6 +44,7 @@ mod server;
 mod shapes;
 mod socket;
 mod status;
+mod ttl;
 mod upgrade;
 mod wire;
 

@@ -323,6 +323,7 @@ fn sentence(text: &str) -> String {
 fn status(error: &Error) -> StatusCode {
     match error {
         Error::Path(_)
+        | Error::Ttl(_)
         | Error::Json(_)
         | Error::BadCursor
         | Error::BadToken

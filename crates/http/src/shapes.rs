@@ -52,6 +52,8 @@ pub(crate) struct Meta<'a> {
     version: String,
     origin: String,
     etag: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<u64>,
     conflicts: usize,
     strategy: &'static str,
     resolver_failed: bool,
@@ -67,6 +69,7 @@ impl<'a> Item<'a> {
             version: entry.version.to_string(),
             origin: entry.origin().to_string(),
             etag: &entry.etag,
+            expires: entry.expires_ms,
             conflicts: entry.conflicts,
             strategy: entry.strategy,
             resolver_failed: entry.resolver_failed,

@@ -11,6 +11,7 @@ use rejoin_replica::path::{Path, Prefix};
 use rejoin_replica::{Change, Condition, Observed, Policy, View as _, Write};
 use rejoin_store::Snapshot;
 
+use crate::clock::wall_ms;
 use crate::config::{SCAN_ITEMS_DEFAULT, SCAN_ITEMS_MAX, SCAN_PAGE_BYTES_MAX};
 use crate::engine::NodeSnapshot;
 use crate::entry::{Entry, HistoryEntry};
@@ -123,7 +124,7 @@ impl Node {
             Settlement::Keep(version) => Change::Keep(version),
         };
         let (path, condition) = (Path::parse(path)?, Condition::Always);
-        self.write(Write { path, change, condition, observed: seen }).await
+        self.write(Write { path, change, condition, observed: seen, ttl: None }).await
     }
 
     /// Writes what an old version of a path said: one of its history, or a live one. A new write like any other, which
@@ -131,7 +132,8 @@ impl Node {
     pub async fn revert(&self, path: &str, version: Dot) -> Result<Written, Error> {
         let path = Path::parse(path)?;
         let change = self.reverting(&path, version)?;
-        self.write(Write { path, change, condition: Condition::Always, observed: Observed::All }).await
+        self.write(Write { path, change, condition: Condition::Always, observed: Observed::All, ttl: None })
+            .await
     }
 
     /// The change that [`Node::revert`] writes.
@@ -239,7 +241,8 @@ impl Conflicts {
     fn conflict(&self, found: Found) -> Result<Conflict, Error> {
         let Found { path, open, settled } = found;
         let record = if open { self.snapshot.record(&path)? } else { None };
-        let entry = record.and_then(|record| Entry::of(&self.policy, path.clone(), &record.document));
+        let entry =
+            record.and_then(|record| Entry::of(&self.policy, path.clone(), &record.document, wall_ms()));
         let mut conflict = Conflict { path, open: entry, settled: Vec::new() };
         if settled {
             for row in self.snapshot.history(&conflict.path) {

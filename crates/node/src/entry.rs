@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use rejoin_causal::{Dot, Hlc, NodeId, VersionVector};
 use rejoin_replica::json::Json;
 use rejoin_replica::path::Path;
-use rejoin_replica::{Document, Policy, Superseded, Visible, etag};
+use rejoin_replica::{Document, Policy, Superseded, Visible, as_of, etag, standing};
 use serde::de::DeserializeOwned;
 
 use crate::Error;
@@ -23,6 +23,10 @@ pub struct Entry {
     pub hlc: Hlc,
     /// Names the live versions: 32 hex digits, the same on every node that has them.
     pub etag: String,
+    /// When nothing of the value will be left, in Unix milliseconds, unless somebody writes; `None`: no such time is known.
+    pub expires_ms: Option<u64>,
+    /// It reads as deleted because its time has come.
+    pub expired: bool,
     /// How many other versions are live.
     pub conflicts: usize,
     /// The document's causal past.
@@ -42,30 +46,43 @@ pub struct Sibling {
     pub version: Dot,
     /// Its stamp.
     pub hlc: Hlc,
-    /// Its value; `None`: it is a delete.
+    /// The stamp with which it competes: its own, or that of the version whose end it is.
+    pub stands_at: Hlc,
+    /// Its value; `None`: it is a delete, or its time has come.
     pub value: Option<Json>,
+    /// When it ends, in Unix milliseconds.
+    pub expires_ms: Option<u64>,
+    /// It ended because its time had come.
+    pub expired: bool,
     /// Whether it is the one that [`Entry::version`] names.
     pub wins: bool,
 }
 
 impl Entry {
-    pub(crate) fn of(policy: &Policy, path: Path, document: &Document) -> Option<Entry> {
+    /// What a reader sees at `wall_ms`.
+    pub(crate) fn of(policy: &Policy, path: Path, document: &Document, wall_ms: u64) -> Option<Entry> {
+        let document = &*as_of(document, wall_ms);
         let strategy = policy.strategy(&path);
-        let Visible { value, version, hlc, conflicts, resolver_failed } =
-            strategy.visible(&path, document)?;
+        let Visible { value, version, hlc, conflicts, expires_ms, expired, resolver_failed } =
+            strategy.visible(&path, document, wall_ms)?;
         let sibling = |sibling: &rejoin_replica::Version| Sibling {
             version: sibling.dot,
             hlc: sibling.hlc,
+            stands_at: standing(sibling).0,
             value: sibling.body.json(),
+            expires_ms: sibling.body.expires_ms(),
+            expired: sibling.body.is_end(),
             wins: sibling.dot == version,
         };
         let mut siblings: Vec<Sibling> = document.versions().iter().map(sibling).collect();
-        siblings.sort_by_key(|sibling| std::cmp::Reverse((sibling.wins, sibling.hlc, sibling.version)));
+        siblings.sort_by_key(|sibling| std::cmp::Reverse((sibling.wins, sibling.stands_at, sibling.version)));
         Some(Entry {
             value,
             version,
             hlc,
             etag: hex(&etag(document)),
+            expires_ms,
+            expired,
             conflicts,
             vector_clock: document.vv().clone(),
             resolver_failed,
@@ -100,6 +117,10 @@ pub struct HistoryEntry {
     pub hlc: Hlc,
     /// Its value; `None`: it was a delete.
     pub value: Option<Json>,
+    /// It was itself the end of a value whose time had come.
+    pub end: bool,
+    /// Its time had come: the delete that followed from that replaced it.
+    pub expired: bool,
     /// The write that replaced it, as far as this node knows.
     pub superseded_by: Option<Dot>,
     /// Others were live beside it when it was replaced.
@@ -117,6 +138,8 @@ pub enum Outcome {
     Won,
     /// Another was shown while it was live, until they were replaced.
     Lost,
+    /// Its time had come.
+    Expired,
 }
 
 impl Outcome {
@@ -126,6 +149,7 @@ impl Outcome {
             Outcome::Replaced => "replaced",
             Outcome::Won => "won",
             Outcome::Lost => "lost",
+            Outcome::Expired => "expired",
         }
     }
 }
@@ -134,6 +158,7 @@ impl HistoryEntry {
     /// How it ended.
     pub fn outcome(&self) -> Outcome {
         match (self.concurrent, self.shown) {
+            _ if self.expired => Outcome::Expired,
             (false, _) => Outcome::Replaced,
             (true, true) => Outcome::Won,
             (true, false) => Outcome::Lost,
@@ -147,6 +172,8 @@ impl From<Superseded> for HistoryEntry {
             version: row.version.dot,
             hlc: row.version.hlc,
             value: row.version.body.json(),
+            end: row.version.body.is_end(),
+            expired: row.expired,
             superseded_by: row.by,
             concurrent: row.concurrent,
             shown: row.shown,

@@ -3,7 +3,7 @@
 use rejoin_causal::Dot;
 use rejoin_replica::json::JsonError;
 use rejoin_replica::path::PathError;
-use rejoin_replica::{ContextError, Current, Refusal};
+use rejoin_replica::{ContextError, Current, Refusal, TtlError};
 use rejoin_store::{EngineError, StoreError};
 
 /// An operation was not done. Nothing is half-done after any of these.
@@ -16,6 +16,9 @@ pub enum Error {
     /// The value is not acceptable JSON.
     #[error(transparent)]
     Json(#[from] JsonError),
+    /// The time to live is out of bounds.
+    #[error(transparent)]
+    Ttl(#[from] TtlError),
     /// Nothing is there.
     #[error("{}", if *deleted { "the value was deleted" } else { "there is no value at this path" })]
     NotFound {
@@ -123,6 +126,7 @@ impl Error {
         match self {
             Error::Path(error) => error.code(),
             Error::Json(error) => error.code(),
+            Error::Ttl(_) => "invalid_ttl",
             Error::NotFound { .. } => "not_found",
             Error::Precondition(_) => "precondition_failed",
             Error::RejectedByStrategy(_) => "rejected_by_strategy",
@@ -157,6 +161,7 @@ impl Error {
         match self {
             Error::Path(error) => return error.hint().to_string(),
             Error::Json(error) => return error.hint().to_string(),
+            Error::Ttl(_) => "give a time within these bounds, or none for a value without an end",
             Error::NotFound { deleted: true } => "its history tells what it was",
             Error::NotFound { deleted: false } => "scan a prefix to see what there is",
             Error::Precondition(_) => "read the current value, decide again, and retry with its etag",

@@ -103,5 +103,5 @@ pub use rejoin_replica::path::{Path, PathError, Prefix, Scope};
 pub use rejoin_replica::strategy::{Candidate, Custom, Resolver, ResolverError};
 pub use rejoin_replica::{
     Change, Condition, ConflictTally, Context, ContextError, Current, Observed, Policy, RoundReport,
-    Strategy, Tally, Visible, Write,
+    Strategy, Tally, Ttl, TtlError, Visible, Write,
 };

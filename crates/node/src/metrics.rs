@@ -91,7 +91,7 @@ impl Counting<'_> {
             Err(Error::RejectedByStrategy(_)) => 2,
             Err(Error::NotFound { .. }) => 3,
             Err(Error::TooLarge { .. } | Error::BatchTooLarge { .. }) => 4,
-            Err(Error::Path(_) | Error::Json(_)) => 5,
+            Err(Error::Path(_) | Error::Json(_) | Error::Ttl(_)) => 5,
             Err(Error::Overloaded) => 6,
             Err(Error::DiskFull(_)) => 7,
             Err(_) => 8,

@@ -9,13 +9,14 @@ use rejoin_causal::{Epoch, NodeId};
 use rejoin_link::{AcceptError, HandshakeError, accept};
 use rejoin_replica::json::{Json, JsonLimits};
 use rejoin_replica::path::{Path, Prefix, Scope};
-use rejoin_replica::{Change, Condition, Input, Observed, RoundReport, View as _, Write};
+use rejoin_replica::{Change, Condition, Input, Observed, RoundReport, Ttl, View as _, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::Error;
 use crate::builder::Builder;
+use crate::clock::wall_ms;
 use crate::config::{Durability, Limits, ROUND_WAIT_MAX};
 use crate::entry::{Entry, HistoryEntry, HistoryPage};
 use crate::feed::scopes::Scopes;
@@ -94,6 +95,23 @@ impl Node {
     pub async fn put<T: Serialize + ?Sized>(&self, path: &str, value: &T) -> Result<Written, Error> {
         let change = Change::Put(self.json(value)?);
         self.change(path, change).await
+    }
+
+    /// Writes a value that lives for that long, from 1 ms to 3,650 days; then it reads as deleted, and is. The next write
+    /// of the path takes that time away, unless it gives one of its own ([`Write::ttl`]).
+    ///
+    /// # Errors
+    /// [`Error::Ttl`] when the time is out of bounds.
+    pub async fn put_for<T: Serialize + ?Sized>(
+        &self,
+        path: &str,
+        value: &T,
+        ttl: std::time::Duration,
+    ) -> Result<Written, Error> {
+        let (path, ttl) = (Path::parse(path)?, Some(Ttl::of(ttl)?));
+        let (change, condition, observed) =
+            (Change::Put(self.json(value)?), Condition::Always, Observed::All);
+        self.write(Write { path, change, condition, observed, ttl }).await
     }
 
     /// Applies a JSON merge patch (RFC 7396). Under merge-fields a `null` member removes its field everywhere.
@@ -197,7 +215,8 @@ impl Node {
     /// What is at a path: `None` when nobody ever wrote it, an entry without a value when it was deleted.
     pub fn entry(&self, path: &Path) -> Result<Option<Entry>, Error> {
         let record = self.shared().snapshot()?.record(path)?;
-        Ok(record.and_then(|record| Entry::of(&self.shared().policy, path.clone(), &record.document)))
+        Ok(record
+            .and_then(|record| Entry::of(&self.shared().policy, path.clone(), &record.document, wall_ms())))
     }
 
     /// What this node has applied. Taken after a read, it covers what that showed, absence included: a session that
@@ -301,7 +320,7 @@ impl Node {
     async fn change(&self, path: &str, change: Change) -> Result<Written, Error> {
         let path = Path::parse(path)?;
         let (condition, observed) = (Condition::Always, Observed::All);
-        self.write(Write { path, change, condition, observed }).await
+        self.write(Write { path, change, condition, observed, ttl: None }).await
     }
 
     fn json<T: Serialize + ?Sized>(&self, value: &T) -> Result<Json, Error> {

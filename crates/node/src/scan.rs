@@ -8,6 +8,7 @@ use rejoin_replica::path::{Path, Prefix};
 use rejoin_replica::{Policy, Record};
 use rejoin_store::{Snapshot, StoreError};
 
+use crate::clock::wall_ms;
 use crate::config::{
     SCAN_EXAMINED_BYTES_MAX, SCAN_EXAMINED_MAX, SCAN_ITEMS_DEFAULT, SCAN_ITEMS_MAX, SCAN_PAGE_BYTES_MAX,
     SCAN_READ_AHEAD, SCAN_READ_AHEAD_BYTES,
@@ -23,6 +24,8 @@ use crate::{Error, Filter, Projection};
 pub struct Scan {
     pub(crate) snapshot: Snapshot<NodeSnapshot>,
     applied: Arc<Applied>,
+    /// When the snapshot was taken: what had ended then is not shown.
+    wall_ms: u64,
     pub(crate) policy: Arc<Policy>,
     pub(crate) prefix: Result<Prefix, rejoin_replica::path::PathError>,
     pub(crate) limit: usize,
@@ -58,6 +61,7 @@ impl Scan {
         Scan {
             snapshot,
             applied,
+            wall_ms: wall_ms(),
             policy,
             prefix,
             limit,
@@ -200,7 +204,7 @@ impl Scan {
 
     /// What a reader of this scan sees of a record; nothing when it is deleted or the filter does not match.
     pub(crate) fn shown(&self, path: Path, record: &Record) -> Option<Entry> {
-        let mut entry = Entry::of(&self.policy, path, &record.document)?;
+        let mut entry = Entry::of(&self.policy, path, &record.document, self.wall_ms)?;
         let value = entry.value.as_ref()?;
         if self.filter.as_ref().is_some_and(|filter| !filter.matches(value)) {
             return None;

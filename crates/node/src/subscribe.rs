@@ -19,6 +19,7 @@ use rejoin_replica::{Counters, Record, View as _};
 use rejoin_store::Snapshot;
 
 use crate::Error;
+use crate::clock::wall_ms;
 use crate::config::{FEED_BYTES_PER_READ, FEED_READS_PER_POLL, FEED_ROWS_PER_READ, SNAPSHOT_AGE_MAX};
 use crate::engine::NodeSnapshot;
 use crate::entry::Entry;
@@ -42,7 +43,8 @@ pub enum From {
 /// What a subscriber is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A path has a new state; a `value` of `None` means deleted.
+    /// A path has a new state; a `value` of `None` means deleted, or, where [`Entry::expired`] says so, that its time has
+    /// come.
     Change {
         /// The state now. Changes that came quickly after each other are told once, as the newest.
         entry: Box<Entry>,
@@ -289,7 +291,7 @@ impl Subscription {
                 let (path, record) = row?;
                 batch.rows += 1;
                 after = path.key();
-                if let Some(entry) = Entry::of(&self.shared.policy, path, &record.document)
+                if let Some(entry) = Entry::of(&self.shared.policy, path, &record.document, wall_ms())
                     && entry.value.is_some()
                 {
                     batch.bytes += bytes(&entry);
@@ -395,7 +397,12 @@ impl Subscription {
 
     /// Tells a record as the change at `sequence`; gives its size in bytes.
     fn tell(&mut self, sequence: u64, path: Path, record: &Record) -> usize {
-        let Some(entry) = Entry::of(&self.shared.policy, path, &record.document) else { return 0 };
+        let Some(entry) = Entry::of(&self.shared.policy, path, &record.document, wall_ms()) else { return 0 };
+        let winner = record.document.version(entry.version);
+        if entry.expired && winner.is_some_and(|winner| !winner.body.is_end()) {
+            // Its delete, or a newer value, will be told in its place: one version is not told with two contents.
+            return 0;
+        }
         let size = bytes(&entry);
         let token = self.here(sequence);
         self.ready.push_back(Event::Change { entry: Box::new(entry), token });

@@ -52,7 +52,9 @@ async fn disagreement() -> (Node, Node) {
 
 async fn put_over(node: &Node, at: &str, value: &str, observed: Observed) {
     let change = Change::Put(raw(value));
-    node.write(Write { path: path(at), change, condition: Condition::Always, observed }).await.unwrap();
+    node.write(Write { path: path(at), change, condition: Condition::Always, observed, ttl: None })
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

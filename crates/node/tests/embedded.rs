@@ -85,8 +85,13 @@ async fn numbers_and_member_order_stay_as_written() {
     {
         let path = Path::parse("values/x").unwrap();
         let change = Change::Put(raw(text));
-        let write =
-            Write { path: path.clone(), change, condition: Condition::Always, observed: Observed::All };
+        let write = Write {
+            path: path.clone(),
+            change,
+            condition: Condition::Always,
+            observed: Observed::All,
+            ttl: None,
+        };
         node.write(write).await.unwrap();
         assert_eq!(node.entry(&path).unwrap().unwrap().value.unwrap().as_str(), text);
     }
@@ -220,7 +225,7 @@ async fn conditions_are_checked_and_nothing_happens_when_they_fail() {
     let path = Path::parse("x").unwrap();
     let put = async |condition: Condition, value: &str| {
         let change = Change::Put(raw(value));
-        node.write(Write { path: path.clone(), change, condition, observed: Observed::All }).await
+        node.write(Write { path: path.clone(), change, condition, observed: Observed::All, ttl: None }).await
     };
     let first = put(Condition::Absent, "1").await.unwrap();
     assert!(first.created);
@@ -389,7 +394,7 @@ async fn a_delete_that_wins_over_a_concurrent_value_is_deleted_and_not_missing()
     let delete = async |node: &Node, path: &str| {
         let (condition, observed) = (Condition::Always, Observed::All);
         let path = Path::parse(path).unwrap();
-        node.write(Write { path, change: Change::Delete, condition, observed }).await
+        node.write(Write { path, change: Change::Delete, condition, observed, ttl: None }).await
     };
     b.put("x", &1).await.unwrap();
     a.put("x", &2).await.unwrap();

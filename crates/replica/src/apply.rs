@@ -5,6 +5,7 @@ use rejoin_causal::{Dot, Hlc, Lost, Merged};
 use crate::batch::Overlay;
 use crate::body::{Content, Document, is_bare_tombstone};
 use crate::digest::{self, Fences, Share};
+use crate::expiry::{first_end, is_contested};
 use crate::path::Path;
 use crate::view::{Counters, Record, Superseded, View};
 
@@ -61,7 +62,9 @@ pub(crate) fn write<V: View>(
         return Ok(());
     }
     let share_before = Share::of(path, before.as_ref());
-    let siblings_before = before.as_ref().map_or(0, |record| record.document.versions().len());
+    let was_open = before.as_ref().is_some_and(|record| is_contested(&record.document));
+    let end_before = before.as_ref().and_then(|record| first_end(&record.document));
+    let end_after = first_end(&document);
     let grave_before = before.as_ref().and_then(|record| grave(&record.document));
     let grave_after = grave(&document);
     let mut record = before.unwrap_or(Record { document: Document::new(), sequence: 0, history: 0 });
@@ -76,9 +79,12 @@ pub(crate) fn write<V: View>(
     let by = added.iter().max().copied();
     let mut settled = 0;
     for gone in removed.into_iter().filter(|gone| gone.why == Lost::Superseded) {
-        let concurrent = siblings_before > 1;
+        let concurrent = was_open;
         let shown = keep.shown == Some(gone.version.dot);
-        let row = Superseded { by, concurrent, shown, version: gone.version };
+        let successor = by.and_then(|by| document.version(by));
+        let expired =
+            gone.version.body.expires_ms().is_some() && successor.is_some_and(|by| by.body.is_end());
+        let row = Superseded { by, concurrent, shown, expired, version: gone.version };
         settled += u32::from(concurrent);
         let key = (path.clone(), row.version.hlc, row.version.dot);
         rows.batch.history.insert(key, Some(row));
@@ -99,10 +105,18 @@ pub(crate) fn write<V: View>(
             rows.batch.tombstones.insert((hlc, path.clone()), true);
         }
     }
+    if end_before != end_after {
+        if let Some(ms) = end_before {
+            rows.batch.expiries.insert((ms, path.clone()), false);
+        }
+        if let Some(ms) = end_after {
+            rows.batch.expiries.insert((ms, path.clone()), true);
+        }
+    }
     counters.tombstones =
         counters.tombstones + u64::from(grave_after.is_some()) - u64::from(grave_before.is_some());
     counters.records += u64::from(!share_before.stored);
-    let (open, was_open) = (document.versions().len() > 1, siblings_before > 1);
+    let open = is_contested(&document);
     counters.conflicts = counters.conflicts + u64::from(open) - u64::from(was_open);
     if open != was_open {
         rows.batch.open_conflicts.insert(path.clone(), open);
@@ -150,8 +164,11 @@ pub(crate) fn remove<V: View>(
         rows.batch.tombstones.insert((hlc, path.clone()), false);
         counters.tombstones -= 1;
     }
+    if let Some(ms) = first_end(&record.document) {
+        rows.batch.expiries.insert((ms, path.clone()), false);
+    }
     counters.records -= 1;
-    if record.document.versions().len() > 1 {
+    if is_contested(&record.document) {
         counters.conflicts -= 1;
         rows.batch.open_conflicts.insert(path.clone(), false);
     }

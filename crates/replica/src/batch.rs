@@ -25,6 +25,8 @@ pub struct Batch {
     pub digest: BTreeMap<(u8, Vec<u8>), Option<Summary>>,
     /// Rows of the index of bare tombstones; false removes one.
     pub tombstones: BTreeMap<(Hlc, Path), bool>,
+    /// Rows of the index of documents with a value that ends, by the time of the first end; false removes one.
+    pub expiries: BTreeMap<(u64, Path), bool>,
     /// Rows of the index of documents with more than one live version; false removes one.
     pub open_conflicts: BTreeMap<Path, bool>,
     /// Rows of the index of settled conflicts: how many history rows of a path are of one; 0 removes it.

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use rejoin_causal::{Dot, Hlc};
 
+use crate::expiry::Expiry;
 use crate::json::Json;
 
 /// The state of one path; see [`rejoin_causal::Document`].
@@ -20,6 +21,8 @@ pub struct Content {
     pub body: Body,
     /// The atomic batch that the version was written in, if there was more in it.
     pub unit: Option<Unit>,
+    /// Of a value: when it ends. Of a tombstone: that it is the end of such a value.
+    pub expiry: Option<Expiry>,
 }
 
 /// The numbers of the writes of one atomic batch: consecutive ones of the version's own node and epoch.
@@ -33,7 +36,7 @@ pub struct Unit {
 
 impl From<Body> for Content {
     fn from(body: Body) -> Content {
-        Content { body, unit: None }
+        Content { body, unit: None, expiry: None }
     }
 }
 

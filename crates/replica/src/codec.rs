@@ -12,13 +12,14 @@ use rejoin_causal::codec::{
     put_hlc, put_varint, put_version_vector, take_dot, take_floor, take_frontier, take_hlc,
     take_version_vector,
 };
-use rejoin_causal::{NodeId, VersionVector};
+use rejoin_causal::{Hlc, NodeId, VersionVector};
 
 use crate::body::{Body, Content, Document, Field, Fields, Unit, Version};
 use crate::config::{
-    BATCH_WRITES_MAX, RECEIPT_DOTS_MAX, RECEIPTS_PER_MESSAGE_MAX, VALUE_BYTES_PROTOCOL_MAX,
+    BATCH_WRITES_MAX, EXPIRES_MS_MAX, RECEIPT_DOTS_MAX, RECEIPTS_PER_MESSAGE_MAX, VALUE_BYTES_PROTOCOL_MAX,
     VALUE_DEPTH_PROTOCOL_MAX,
 };
+use crate::expiry::Expiry;
 use crate::json::{Json, JsonLimits};
 use crate::message::{Entry, Holder, Leaf, Message, PathState, Question, Range};
 use crate::path::Path;
@@ -39,6 +40,9 @@ const BODY_FIELDS: u8 = 2;
 
 /// Set when the version was written in an atomic batch of several writes; its extent follows.
 const FLAG_UNIT: u8 = 0x20;
+
+/// Set when a value has an end, which follows, or a tombstone is the end of a version, whose stamp and dot follow.
+const FLAG_EXPIRY: u8 = 0x40;
 
 /// Set when the version vector is not just the tops of the live versions.
 const FLAG_VV: u8 = 1;
@@ -80,16 +84,25 @@ pub fn take_document(
 pub fn put_version(out: &mut Vec<u8>, lives: &mut impl LifeIndex, version: &Version) {
     put_dot(out, lives, version.dot);
     put_hlc(out, version.hlc);
-    let Content { body, unit } = &version.body;
+    let Content { body, unit, expiry } = &version.body;
     let kind = match body {
         Body::Tombstone => BODY_TOMBSTONE,
         Body::Value(_) => BODY_VALUE,
         Body::Fields(_) => BODY_FIELDS,
     };
-    out.push(kind | if unit.is_some() { FLAG_UNIT } else { 0 });
+    let flag = |present: bool, flag: u8| if present { flag } else { 0 };
+    out.push(kind | flag(unit.is_some(), FLAG_UNIT) | flag(expiry.is_some(), FLAG_EXPIRY));
     if let Some(unit) = unit {
         put_varint(out, version.dot.seq.saturating_sub(unit.first));
         put_varint(out, unit.last.saturating_sub(version.dot.seq));
+    }
+    match expiry {
+        Some(Expiry::At(ms)) => put_varint(out, *ms),
+        Some(Expiry::Of(hlc, dot)) => {
+            put_hlc(out, *hlc);
+            put_dot(out, lives, *dot);
+        }
+        None => {}
     }
     match body {
         Body::Tombstone => {}
@@ -120,7 +133,12 @@ pub fn take_version(
         0 => None,
         _ => Some(take_unit(from, dot.seq)?),
     };
-    let body = match flags & !FLAG_UNIT {
+    let kind = flags & !(FLAG_UNIT | FLAG_EXPIRY);
+    let expiry = match flags & FLAG_EXPIRY {
+        0 => None,
+        _ => Some(take_expiry(from, lives, kind, hlc)?),
+    };
+    let body = match kind {
         BODY_TOMBSTONE => Body::Tombstone,
         BODY_VALUE => Body::Value(take_json(from.bytes("value")?, source)?),
         BODY_FIELDS => {
@@ -145,7 +163,24 @@ pub fn take_version(
         }
         _ => return Err(DecodeError("version")),
     };
-    Ok(Version { dot, hlc, body: Content { body, unit } })
+    Ok(Version { dot, hlc, body: Content { body, unit, expiry } })
+}
+
+/// The end of a value, or what a tombstone is the end of.
+fn take_expiry(
+    from: &mut Reader<'_>,
+    lives: &impl LifeLookup,
+    kind: u8,
+    stamp: Hlc,
+) -> Result<Expiry, DecodeError> {
+    const WHAT: &str = "expiry";
+    if kind != BODY_TOMBSTONE {
+        let ms = from.varint(WHAT)?;
+        return if ms <= EXPIRES_MS_MAX { Ok(Expiry::At(ms)) } else { Err(DecodeError(WHAT)) };
+    }
+    let (hlc, dot) = (take_hlc(from)?, take_dot(from, lives)?);
+    // An end comes after what it ends; a newer stamp would escape quarantine.
+    if hlc < stamp { Ok(Expiry::Of(hlc, dot)) } else { Err(DecodeError(WHAT)) }
 }
 
 /// The extent of an atomic batch around one of its writes.

@@ -26,6 +26,12 @@ pub const GRAFT_AFTER_MS: u64 = 250;
 /// Time between two prunings by one node: 20 ms, in which pushes on their way arrive and show which links are left.
 pub const PRUNE_PAUSE_MS: u64 = 20;
 
+/// The longest time to live of a value, in milliseconds: 3,650 days. A value that is to live longer needs no end.
+pub const TTL_MS_MAX: u64 = 3_650 * 86_400_000;
+
+/// The latest end of a value, in Unix milliseconds: the last that a stamp can name, in the year 10889.
+pub const EXPIRES_MS_MAX: u64 = (1 << 48) - 1;
+
 /// Questions for receipts that are open at a node, its own and its peers': 4,096, some 100 bytes each. Beyond it a
 /// question is not answered, and whoever asked hears of fewer nodes.
 pub const RECEIPTS_OPEN_MAX: usize = 4_096;
@@ -93,6 +99,19 @@ pub struct Config {
     pub collect_batch_max: usize,
     /// Time between looks for tombstones to collect, in milliseconds. Default 60 s.
     pub collect_interval_ms: u64,
+    /// How long the node that wrote a value may take to delete it after its end, in milliseconds; then any node does.
+    /// Default 60 s, as `clock_skew_max_ms`: no node takes over another's delete of a value that has not ended by its own
+    /// clock.
+    pub expire_grace_ms: u64,
+    /// Over how much more time the other nodes take turns then, in milliseconds. Default 30 s: much longer than a delete
+    /// takes to reach the others.
+    pub expire_stagger_ms: u64,
+    /// Rows of ended values looked at in one walk, once for this node's own and once for others'. Default 256: deleting
+    /// must not delay writers.
+    pub expire_batch_max: usize,
+    /// Time between walks that have found all there was, in milliseconds. Default 250: deletes that fall due together
+    /// share a commit, and are written within a quarter of a second.
+    pub expire_interval_ms: u64,
 }
 
 impl Default for Config {
@@ -115,6 +134,10 @@ impl Default for Config {
             removals_allowed: false,
             collect_batch_max: 256,
             collect_interval_ms: 60_000,
+            expire_grace_ms: 60_000,
+            expire_stagger_ms: 30_000,
+            expire_batch_max: 256,
+            expire_interval_ms: 250,
         }
     }
 }

@@ -20,6 +20,7 @@ use rejoin_causal::plant;
 
 use crate::batch::{Batch, Overlay};
 use crate::body::{Body, Document, is_bare_tombstone};
+use crate::expiry::Expiry;
 use crate::path::Path;
 use crate::policy::first_16;
 use crate::view::{Record, Summary, View};
@@ -73,6 +74,20 @@ pub fn fingerprint(path: &Path, document: &Document) -> Summary {
             part(b"unit");
             part(&unit.first.to_le_bytes());
             part(&unit.last.to_le_bytes());
+        }
+        match version.body.expiry {
+            Some(Expiry::At(ms)) if !plant::is("fingerprint-without-expiry") => {
+                part(b"expires");
+                part(&ms.to_le_bytes());
+            }
+            Some(Expiry::Of(hlc, dot)) => {
+                part(b"end");
+                part(&hlc.0.to_le_bytes());
+                part(&dot.node.0);
+                part(&dot.epoch.0.to_le_bytes());
+                part(&dot.seq.to_le_bytes());
+            }
+            _ => {}
         }
     }
     Summary { fingerprint: u128::from_le_bytes(first_16(&hasher.finalize())), count: 1 }

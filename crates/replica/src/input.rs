@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use rejoin_causal::{Dot, Epoch, Frontier, NodeId};
 
+use crate::expiry::Ttl;
 use crate::json::Json;
 use crate::message::Message;
 use crate::path::Path;
@@ -87,6 +88,8 @@ pub struct Write {
     pub condition: Condition,
     /// Over which versions.
     pub observed: Observed,
+    /// How long the value is to live; without an end when `None`, whatever was there. A delete has no use for it.
+    pub ttl: Option<Ttl>,
 }
 
 /// One thing that happened.

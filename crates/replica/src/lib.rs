@@ -19,6 +19,7 @@ mod broadcast;
 mod catch_up;
 mod collect;
 mod effect;
+mod expiry;
 mod frontiers;
 mod input;
 mod merge_patch;
@@ -55,6 +56,7 @@ pub use effect::{
     Alarm, AuditStep, BatchRefusal, Commit, Current, Effect, Effects, LinkStatus, Refusal, RoundReport,
     Status, Written,
 };
+pub use expiry::{Expiry, Ttl, TtlError, as_of, first_end, is_contested, standing};
 pub use frontiers::frontier_digest;
 pub use input::{Change, Condition, Input, LinkId, Now, Observed, RequestId, Write};
 pub use message::Message;

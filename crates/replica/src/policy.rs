@@ -55,9 +55,9 @@ impl Policy {
         &self.default
     }
 
-    /// What a reader of `document` at `path` sees; `None` for a document without versions.
-    pub fn visible(&self, path: &Path, document: &Document) -> Option<Visible> {
-        self.strategy(path).visible(path, document)
+    /// What a reader of `document` at `path` sees at `wall_ms`; `None` for a document without versions.
+    pub fn visible(&self, path: &Path, document: &Document, wall_ms: u64) -> Option<Visible> {
+        self.strategy(path).visible(path, document, wall_ms)
     }
 
     /// What peers compare at the handshake: two policies mean two views of the same data.

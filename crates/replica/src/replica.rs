@@ -21,6 +21,7 @@ use crate::codec;
 use crate::config::Config;
 use crate::digest::Fences;
 use crate::effect::{Alarm, Effect, Effects, LinkStatus, RoundReport, Status};
+use crate::expiry::{self, is_contested};
 use crate::input::{Input, LinkId, Now, RequestId};
 use crate::message::{Entry, Message};
 use crate::path::Path;
@@ -78,6 +79,7 @@ pub struct Replica {
     /// Before this no link is pruned.
     pub(crate) next_prune_ms: u64,
     pub(crate) collect_after: Option<(rejoin_causal::Hlc, Path)>,
+    pub(crate) expiries: expiry::Schedule,
     pub(crate) random: Random,
 }
 
@@ -154,6 +156,7 @@ impl Replica {
             next_anti_entropy_ms,
             next_prune_ms: 0,
             collect_after: None,
+            expiries: expiry::Schedule::open(view, now)?,
             random,
         })
     }
@@ -184,6 +187,11 @@ impl Replica {
         self.broadcast(&mut group);
         self.drain(&mut group);
         self.answer_questions(&mut group);
+        for (expires_ms, _) in
+            group.rows.batch.expiries.iter().filter(|(_, there)| **there).map(|(row, _)| row)
+        {
+            self.expiries.note(*expires_ms);
+        }
         for (node, epoch) in &group.grown {
             if let Some(set) = self.frontier.row(*node, *epoch) {
                 group.rows.batch.frontier.insert((*node, *epoch), set.clone());
@@ -205,7 +213,9 @@ impl Replica {
         let reach_ms = now.wall_ms + self.config.clock_skew_max_ms;
         let release = release.map(|wall_ms| now.steady_ms + wall_ms.saturating_sub(reach_ms));
         let broadcast = self.links.values().filter_map(|link| link.branch.deadline_ms()).min();
-        [self.next_anti_entropy_ms, Some(self.next_collect_ms), release, broadcast]
+        // Under an identity that is about to change nothing is written.
+        let expiry = self.expiries.deadline(now).filter(|_| self.renewing.is_none());
+        [self.next_anti_entropy_ms, Some(self.next_collect_ms), release, broadcast, expiry]
             .into_iter()
             .flatten()
             .min()
@@ -289,6 +299,7 @@ impl Replica {
         for entry in self.quarantine.release(group.now.wall_ms + self.config.clock_skew_max_ms) {
             self.absorb(group, entry, None)?;
         }
+        self.expire(group)?;
         if self.next_anti_entropy_ms.is_some_and(|due| due <= group.now.steady_ms) {
             self.anti_entropy(group, None);
             let interval = self.config.anti_entropy_interval_ms;
@@ -358,14 +369,14 @@ impl Replica {
         }
         let moved = Moved { added: merged.added.len() as u64, removed: merged.removed.len() as u64, fenced };
         let past = merged.document.is_empty() && !is_applied(&self.frontier, merged.document.vv());
-        let versions_before = before.as_ref().map_or(0, |record| record.document.versions().len());
-        let versions_after = merged.document.versions().len();
-        if versions_before > 1 || versions_after > 1 {
-            self.tally.versions_changed(self.policy.strategy(path), versions_before, versions_after);
+        let was_open = before.as_ref().is_some_and(|record| is_contested(&record.document));
+        let open = is_contested(&merged.document);
+        if was_open || open {
+            self.tally.contest(self.policy.strategy(path), was_open, open);
         }
         let contested = before.as_ref().map(|record| &record.document);
-        let contested = contested.filter(|document| document.versions().len() > 1 && moved.removed > 0);
-        let shown = contested.and_then(|document| self.policy.strategy(path).visible(path, document));
+        let contested = contested.filter(|document| is_contested(document) && moved.removed > 0);
+        let shown = contested.and_then(|document| self.policy.visible(path, document, group.now.wall_ms));
         let shown = shown.map(|visible| visible.version);
         let keep = Keep { past, history_max: self.config.versions_max, shown };
         apply::write(&mut group.rows, &mut self.counters, &mut self.fences, path, before, merged, keep)?;

@@ -29,6 +29,8 @@ pub struct Tally {
     pub links_grafted: u64,
     /// Documents that were put in quarantine.
     pub quarantined: u64,
+    /// Values whose time had come, and whose deletes this replica wrote.
+    pub expired: u64,
     /// Conflicts by strategy, in the order of [`Tally::STRATEGIES`].
     pub conflicts: [ConflictTally; 4],
 }
@@ -47,15 +49,15 @@ impl Tally {
     pub const STRATEGIES: [&'static str; 4] =
         ["last-write-wins", "first-write-wins", "merge-fields", "custom"];
 
-    /// Counts a path whose number of live versions changed.
-    pub(crate) fn versions_changed(&mut self, strategy: &Strategy, before: usize, after: usize) {
+    /// Counts a path that was a conflict, or is one.
+    pub(crate) fn contest(&mut self, strategy: &Strategy, before: bool, after: bool) {
         let at = match strategy {
             Strategy::LastWriteWins => 0,
             Strategy::FirstWriteWins => 1,
             Strategy::MergeFields => 2,
             Strategy::Custom(_) => 3,
         };
-        self.conflicts[at].opened += u64::from(before < 2 && after > 1);
-        self.conflicts[at].closed += u64::from(before > 1 && after < 2);
+        self.conflicts[at].opened += u64::from(!before && after);
+        self.conflicts[at].closed += u64::from(before && !after);
     }
 }

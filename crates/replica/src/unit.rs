@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use rejoin_causal::{Dot, Epoch, NodeId, plant};
 
 use crate::batch::Overlay;
-use crate::body::{Content, Document, Unit, Version};
+use crate::body::{Document, Unit, Version};
 use crate::catch_up::weight;
 use crate::config::{BATCH_COMPANIONS_BYTES_MAX, BATCH_WRITES_MAX};
 use crate::effect::{BatchRefusal, Refusal, Written};
@@ -51,7 +51,7 @@ impl Replica {
             };
             let dot = Dot { node: self.node, epoch: self.epoch, seq };
             let hlc = clock.tick(group.now.wall_ms);
-            let plan = match self.plan(&document, write, (hlc, dot)) {
+            let plan = match self.plan(&document, write, (hlc, dot), group.now.wall_ms) {
                 Ok(plan) => plan,
                 Err(refusal) => return refuse(at, refusal),
             };
@@ -59,11 +59,12 @@ impl Replica {
             if bytes > self.config.batch_bytes_max {
                 return refuse(at, too_large(bytes, self.config.batch_bytes_max, "bytes"));
             }
-            let version = Version { dot, hlc, body: Content { unit, ..plan.body.into() } };
+            let created = plan.created;
+            let version = Version { dot, hlc, body: plan.content(unit) };
             let state = document.written(version, |version| observes(write, version));
             let after = document.merge(state.clone(), &self.frontier, None).document;
             left.insert(&write.path, after);
-            planned.push(((hlc, dot), state, plan.created));
+            planned.push(((hlc, dot), state, created));
         }
         drop(left);
         self.clock = clock;

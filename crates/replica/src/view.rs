@@ -62,6 +62,8 @@ pub struct Superseded {
     pub concurrent: bool,
     /// It was the one of them that readers saw on this replica, or the newest of those merged.
     pub shown: bool,
+    /// Its time had come, and what replaced it is the delete that follows from that.
+    pub expired: bool,
 }
 
 /// Sums over the whole store, kept with every commit so that nothing is counted at start-up.
@@ -133,6 +135,16 @@ pub trait View {
         after: Option<&(Hlc, Path)>,
         limit: usize,
     ) -> Result<Vec<(Hlc, Path)>, Self::Error>;
+
+    /// Up to `limit` documents with a value that ends at `from_ms` or later and before `until_ms`, those that end first
+    /// before the others, each with the time of its first end; behind `after` of those at `from_ms` when given.
+    fn expiries(
+        &self,
+        from_ms: u64,
+        after: Option<&Path>,
+        until_ms: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Path)>, Self::Error>;
 
     /// Every dot applied in this state.
     fn frontier(&self) -> Result<Frontier, Self::Error>;

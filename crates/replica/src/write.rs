@@ -2,8 +2,9 @@
 
 use rejoin_causal::{Dot, Hlc, plant};
 
-use crate::body::{Body, Document, Version};
+use crate::body::{Body, Content, Document, Unit, Version};
 use crate::effect::{Alarm, Current, Effect, Refusal, Written};
+use crate::expiry::{Expiry, as_of};
 use crate::input::{Change, Condition, Observed, Write};
 use crate::json::Json;
 use crate::merge_patch;
@@ -18,8 +19,17 @@ use crate::view::View;
 pub(crate) struct Planned {
     /// What it writes.
     pub(crate) body: Body,
+    /// When that ends.
+    pub(crate) expiry: Option<Expiry>,
     /// No value was visible before.
     pub(crate) created: bool,
+}
+
+impl Planned {
+    /// What the version carries.
+    pub(crate) fn content(self, unit: Option<Unit>) -> Content {
+        Content { body: self.body, unit, expiry: self.expiry }
+    }
 }
 
 /// Whether a write replaces this version.
@@ -42,14 +52,15 @@ impl Replica {
         // A refused write changes nothing, not even the clock.
         let mut clock = self.clock;
         let hlc = clock.tick(group.now.wall_ms);
-        let planned = match self.plan(&document, &write, (hlc, dot)) {
+        let planned = match self.plan(&document, &write, (hlc, dot), group.now.wall_ms) {
             Ok(planned) => planned,
             Err(refusal) => return Ok(Err(refusal)),
         };
         self.clock = clock;
-        let version = Version { dot, hlc, body: planned.body.into() };
+        let created = planned.created;
+        let version = Version { dot, hlc, body: planned.content(None) };
         let state = document.written(version, |version| observes(&write, version));
-        self.enact(group, write.path, (hlc, dot), state, planned.created).map(Ok)
+        self.enact(group, write.path, (hlc, dot), state, created).map(Ok)
     }
 
     /// What a write would do to `document`; decides, and changes nothing.
@@ -58,9 +69,12 @@ impl Replica {
         document: &Document,
         write: &Write,
         stamp: (Hlc, Dot),
+        wall_ms: u64,
     ) -> Result<Planned, Refusal> {
+        // A value whose time has come is no longer there, and nothing of it goes into what is written.
+        let document = &*as_of(document, wall_ms);
         let strategy = self.policy.strategy(&write.path);
-        let visible = strategy.visible(&write.path, document);
+        let visible = strategy.visible(&write.path, document, wall_ms);
         admit(write, strategy, document, visible.as_ref())?;
         let seen = || document.versions().iter().filter(|version| observes(write, version));
         let old = visible.as_ref().and_then(|visible| visible.value.as_ref());
@@ -68,7 +82,8 @@ impl Replica {
         let read = match &write.observed {
             Observed::These(_) if seen().count() < document.versions().len() => {
                 let read = Document::from_parts(document.vv().clone(), seen().cloned().collect());
-                read.and_then(|read| strategy.visible(&write.path, &read)).and_then(|visible| visible.value)
+                read.and_then(|read| strategy.visible(&write.path, &read, wall_ms))
+                    .and_then(|visible| visible.value)
             }
             _ => old.cloned(),
         };
@@ -94,7 +109,14 @@ impl Replica {
         if bytes > self.config.value_bytes_max {
             return Err(Refusal::TooLarge { bytes, limit: self.config.value_bytes_max });
         }
-        Ok(Planned { body, created: old.is_none() })
+        let expiry = match (&body, write.ttl, &write.change) {
+            (Body::Tombstone, ..) => None,
+            (_, Some(ttl), _) => Some(ttl.from(stamp.0)),
+            // What the version says, its end included.
+            (_, None, Change::Keep(kept)) => document.version(*kept).and_then(|kept| kept.body.expiry),
+            (_, None, _) => None,
+        };
+        Ok(Planned { body, expiry, created: old.is_none() })
     }
 
     /// Does a write that was planned: merges its state, and tells what a reader sees then.
@@ -111,11 +133,13 @@ impl Replica {
         self.applied(group, &path, dot, None);
 
         let document = group.rows.record(&path)?.map_or_else(Document::new, |record| record.document);
-        let visible = self.policy.strategy(&path).visible(&path, &document).unwrap_or(Visible {
+        let visible = self.policy.visible(&path, &document, group.now.wall_ms).unwrap_or(Visible {
             value: None,
             version: dot,
             hlc,
             conflicts: 0,
+            expires_ms: None,
+            expired: false,
             resolver_failed: false,
         });
         if visible.resolver_failed {

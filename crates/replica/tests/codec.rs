@@ -9,7 +9,7 @@ use rejoin_replica::codec::{decode, encode};
 use rejoin_replica::json::{Json, JsonLimits};
 use rejoin_replica::message::{Entry, Holder, Leaf, Message, PathState, Question, Range};
 use rejoin_replica::path::Path;
-use rejoin_replica::{Body, Content, Document, Field, Fields, Summary, Unit, Version};
+use rejoin_replica::{Body, Content, Document, Expiry, Field, Fields, Summary, Unit, Version};
 
 fn dot() -> impl Strategy<Value = Dot> {
     (0u8..4, 1u64..4, prop_oneof![1u64..20, Just(u64::MAX)]).prop_map(|(node, epoch, seq)| Dot {
@@ -52,13 +52,18 @@ fn version() -> impl Strategy<Value = Version> {
         ),
     ];
     let unit = proptest::option::of((0u64..500, 0u64..500));
-    (dot(), (1u64 << 20)..1 << 60, body, unit).prop_map(|(dot, hlc, body, unit)| {
+    let expiry = proptest::option::of((0u64..1 << 20, dot()));
+    (dot(), (1u64 << 20)..1 << 60, body, unit, expiry).prop_map(|(dot, hlc, body, unit, expiry)| {
+        let expiry = expiry.map(|(at, of)| match body {
+            Body::Tombstone => Expiry::Of(Hlc(at), of),
+            _ => Expiry::At(at << 28),
+        });
         let unit = unit.map(|(before, behind)| Unit {
             first: dot.seq.saturating_sub(before).max(1),
             last: dot.seq.saturating_add(behind),
         });
         let unit = unit.filter(|unit| unit.first < unit.last);
-        Version { dot, hlc: Hlc(hlc), body: Content { body, unit } }
+        Version { dot, hlc: Hlc(hlc), body: Content { body, unit, expiry } }
     })
 }
 
@@ -273,4 +278,53 @@ fn the_extent_of_a_batch_is_around_its_write_and_bounded() {
     for (seq, first, last) in [(3, 3, 3), (1, 0, 2), (1, 1, 1_001), (1_001, 1, 1_001)] {
         assert!(decode(&encode(&message(seq, first, last))).is_err(), "{first} to {last} around {seq}");
     }
+}
+
+#[test]
+fn the_end_of_a_value_is_bounded_and_an_end_is_newer_than_what_it_ends() {
+    let dot = Dot { node: NodeId([1; 16]), epoch: Epoch(1), seq: 2 };
+    let ended = Dot { seq: 1, ..dot };
+    let message = |body: Body, expiry| {
+        let version = Version { dot, hlc: Hlc(5), body: Content { expiry: Some(expiry), ..body.into() } };
+        let document = Document::from_parts([dot].into_iter().collect(), vec![version]).unwrap();
+        Message::Push(vec![Entry { path: Path::parse("a").unwrap(), document, superseded: vec![] }])
+    };
+    let value = || Body::Value(Json::null());
+    for expiry in [Expiry::At(0), Expiry::At((1 << 48) - 1)] {
+        let message = message(value(), expiry);
+        assert_eq!(decode(&encode(&message)).unwrap(), message);
+    }
+    let end = message(Body::Tombstone, Expiry::Of(Hlc(4), ended));
+    assert_eq!(decode(&encode(&end)).unwrap(), end);
+    for (body, expiry) in [
+        (value(), Expiry::At(1 << 48)),
+        // It would win over what came after the version that it ends, and escape the quarantine of its own stamp.
+        (Body::Tombstone, Expiry::Of(Hlc(5), ended)),
+        (Body::Tombstone, Expiry::Of(Hlc(6), ended)),
+    ] {
+        assert!(decode(&encode(&message(body, expiry))).is_err(), "{expiry:?}");
+    }
+}
+
+#[test]
+fn a_version_without_an_end_takes_the_bytes_that_it_always_took() {
+    // Name, stamp, kind and value: as stores of before have them.
+    let mut bytes = Vec::new();
+    let mut lives = rejoin_causal::codec::LifeTable::default();
+    let dot = Dot { node: NodeId([1; 16]), epoch: Epoch(1), seq: 1 };
+    let value = Json::parse(b"7", &JsonLimits::default()).unwrap();
+    let version = Version { dot, hlc: Hlc(5), body: Body::Value(value).into() };
+    let mut written = Vec::new();
+    rejoin_replica::codec::put_version(&mut written, &mut lives, &version);
+    rejoin_causal::codec::put_dot(&mut bytes, &mut lives, dot);
+    rejoin_causal::codec::put_hlc(&mut bytes, Hlc(5));
+    bytes.extend([1, 1, b'7']);
+    assert_eq!(written, bytes);
+    let mut ending = Vec::new();
+    let content = Content { expiry: Some(Expiry::At(300)), ..version.body.clone() };
+    let version = Version { body: content, ..version };
+    rejoin_replica::codec::put_version(&mut ending, &mut lives, &version);
+    let stamp = bytes.len() - 3;
+    assert_eq!(ending[..stamp], bytes[..stamp]);
+    assert_eq!(ending[stamp..], [0x41, 0xac, 0x02, 1, b'7'], "the kind bit, the time, the value");
 }

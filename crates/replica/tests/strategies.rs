@@ -8,7 +8,7 @@ use rejoin_replica::json::{Json, JsonLimits};
 use rejoin_replica::path::Path;
 use rejoin_replica::strategy::merge_fields::{self, Unmentioned};
 use rejoin_replica::strategy::{Candidate, Custom, ResolverError};
-use rejoin_replica::{Body, Document, Policy, Strategy as Rule, Version, Visible};
+use rejoin_replica::{Body, Content, Document, Expiry, Policy, Strategy as Rule, Version, Visible, as_of};
 
 fn json(text: &str) -> Json {
     Json::parse(text.as_bytes(), &JsonLimits::default()).unwrap()
@@ -35,7 +35,17 @@ fn meet(versions: &[Version]) -> Document {
 }
 
 fn seen(rule: &Rule, versions: &[Version]) -> Visible {
-    rule.visible(&path("x"), &meet(versions)).unwrap()
+    seen_at(rule, versions, 0)
+}
+
+fn seen_at(rule: &Rule, versions: &[Version], wall_ms: u64) -> Visible {
+    rule.visible(&path("x"), &meet(versions), wall_ms).unwrap()
+}
+
+/// The same write with an end.
+fn until(expires_ms: u64, version: Version) -> Version {
+    let expiry = Some(Expiry::At(expires_ms));
+    Version { body: Content { expiry, ..version.body }, ..version }
 }
 
 fn value(rule: &Rule, versions: &[Version]) -> String {
@@ -157,6 +167,83 @@ proptest! {
         shuffled.reverse();
         for rule in [Rule::LastWriteWins, Rule::FirstWriteWins, Rule::MergeFields] {
             prop_assert_eq!(seen(&rule, &versions), seen(&rule, &shuffled));
+        }
+    }
+}
+
+#[test]
+fn a_value_whose_time_has_come_reads_as_deleted_and_keeps_its_place() {
+    let rule = Rule::LastWriteWins;
+    let versions = [version(1, 10, "1"), until(100, version(2, 20, "2"))];
+    let before = seen_at(&rule, &versions, 99);
+    assert_eq!((before.value, before.expires_ms, before.expired), (Some(json("2")), Some(100), false));
+    let after = seen_at(&rule, &versions, 100);
+    assert_eq!(
+        (after.value, after.expires_ms, after.expired),
+        (None, None, true),
+        "the older write lost to it"
+    );
+    let loser = [version(1, 30, "1"), until(100, version(2, 20, "2"))];
+    assert_eq!(seen_at(&rule, &loser, 100).value, Some(json("1")), "the end of a loser takes nothing away");
+}
+
+#[test]
+fn an_end_competes_like_the_version_that_it_ended() {
+    // Stamped long after both, and still older than the one and newer than the other.
+    let ended = version(2, 20, "2");
+    let expiry = Some(Expiry::Of(ended.hlc, ended.dot));
+    let end = Version { body: Content { expiry, ..Body::Tombstone.into() }, ..version(3, 1_000, "-") };
+    for rule in [Rule::LastWriteWins, newest()] {
+        assert_eq!(value(&rule, &[version(1, 30, "1"), end.clone()]), "1");
+        assert_eq!(value(&rule, &[version(1, 10, "1"), end.clone()]), "-");
+        // Equal stamps: the order of the dots of the two values decides, not that of the end.
+        assert_eq!(value(&rule, &[version(1, 20, "1"), end.clone()]), "-");
+        assert_eq!(value(&rule, &[version(4, 20, "4"), end.clone()]), "4");
+    }
+}
+
+/// A resolver that takes the newer of two.
+fn newest() -> Rule {
+    let newer = |_: &Path, _: &Candidate, newer: &Candidate| -> Result<Candidate, ResolverError> {
+        Ok(newer.clone())
+    };
+    Rule::Custom(Custom::new("newer", newer))
+}
+
+#[test]
+fn fields_that_ended_are_gone_and_the_others_stay() {
+    let rule = Rule::MergeFields;
+    let versions = [until(100, version(1, 20, r#"{"a":1}"#)), version(2, 10, r#"{"b":2}"#)];
+    let before = seen_at(&rule, &versions, 99);
+    assert_eq!(before.value, Some(json(r#"{"a":1,"b":2}"#)));
+    assert_eq!(before.expires_ms, None, "part of it has no end");
+    assert_eq!(seen_at(&rule, &versions, 100).value, Some(json(r#"{"b":2}"#)));
+    let both = [until(100, version(1, 20, r#"{"a":1}"#)), until(200, version(2, 10, r#"{"b":2}"#))];
+    assert_eq!(seen_at(&rule, &both, 99).expires_ms, Some(200), "the latest");
+    assert_eq!(seen_at(&rule, &both, 200).value, None);
+}
+
+proptest! {
+    #[test]
+    fn reading_at_a_time_is_the_same_twice_and_changes_no_name(
+        ends in prop::collection::vec((1u8..9, 1u64..50, prop::option::of(0u64..9)), 1..5),
+        wall_ms in 0u64..10,
+    ) {
+        let versions: Vec<Version> = ends
+            .iter()
+            .map(|(node, at, end)| {
+                let version = version(*node, *at, "1");
+                end.map_or(version.clone(), |end| until(end, version))
+            })
+            .collect();
+        let document = meet(&versions);
+        let once = as_of(&document, wall_ms).into_owned();
+        prop_assert_eq!(&*as_of(&once, wall_ms), &once);
+        prop_assert_eq!(once.vv(), document.vv());
+        let names = |document: &Document| document.versions().iter().map(|version| version.dot).collect::<Vec<_>>();
+        prop_assert_eq!(names(&once), names(&document));
+        for version in once.versions() {
+            prop_assert!(!version.body.has_ended(wall_ms));
         }
     }
 }

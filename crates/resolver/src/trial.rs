@@ -83,7 +83,7 @@ struct LineVersion<'a> {
 
 impl Sample {
     /// Reads a line: `{"path", "versions": [{"value", "timestamp", "origin"}]}`, as `GET /api/_explain/{path}` answers.
-    /// A version with `"op": "delete"`, or `"deleted": true`, is a delete.
+    /// A version with `"op": "delete"` or `"expire"`, or `"deleted": true`, is a delete.
     ///
     /// # Errors
     /// What is wrong with it, in words.
@@ -98,7 +98,7 @@ impl Sample {
         for version in line.versions {
             let origin: NodeId =
                 version.origin.parse().map_err(|_| format!("{:?} is no node id", version.origin))?;
-            let deleted = version.deleted || version.op.as_deref() == Some("delete");
+            let deleted = version.deleted || matches!(version.op.as_deref(), Some("delete" | "expire"));
             let value = version.value.map_or("null", RawValue::get);
             let value = Json::parse(value.as_bytes(), &JsonLimits { bytes: 16 << 20, depth: 126 });
             let value = value.map_err(|error| error.to_string())?;

@@ -6,7 +6,7 @@ use rejoin_causal::Dot;
 use rejoin_replica::body::is_bare_tombstone;
 use rejoin_replica::digest::range_digest;
 use rejoin_replica::path::Path;
-use rejoin_replica::{Body, Document, Summary, View};
+use rejoin_replica::{Body, Document, Expiry, Summary, View};
 use rejoin_store::engine::{Keyspace, RawSnapshot};
 use rejoin_store::{Engine, Snapshot};
 
@@ -126,17 +126,32 @@ fn scan<S: RawSnapshot>(
     let indexed: BTreeSet<_> =
         snapshot.tombstones(rejoin_causal::Hlc(u64::MAX), None, usize::MAX)?.into_iter().collect();
     same("tombstone index", &indexed, &graves);
-    let conflicts = documents.iter().filter(|(_, record)| record.document.versions().len() > 1).count();
+    // Ends of values that several nodes wrote are no conflict: nobody wrote them.
+    let is_conflict = |document: &Document| {
+        let ends = document.versions().iter().filter(|version| version.body.is_end()).count();
+        document.versions().len() > 1 && ends < document.versions().len()
+    };
+    let conflicts = documents.iter().filter(|(_, record)| is_conflict(&record.document)).count();
     same("counters.conflicts", &counters.conflicts, &(conflicts as u64));
 
     // The index of conflicts.
-    let open = documents.iter().filter(|(_, record)| record.document.versions().len() > 1);
+    let open = documents.iter().filter(|(_, record)| is_conflict(&record.document));
     let open: Vec<Path> = open.map(|(path, _)| path.clone()).collect();
     let indexed = snapshot.open_conflicts(&[], None).collect::<Result<Vec<_>, _>>()?;
     same("index of open conflicts", &indexed, &open);
     let indexed = snapshot.settled_conflicts(&[], None).collect::<Result<Vec<_>, _>>()?;
     same("index of settled conflicts", &indexed, &settled);
-    same("conflict rows", &rows(Keyspace::Conflicts), &((open.len() + settled.len()) as u64));
+
+    // The index of expiries.
+    let mut ends: Vec<(u64, Path)> = Vec::new();
+    for (path, record) in &documents {
+        let first = record.document.versions().iter().filter_map(|version| version.body.expires_ms()).min();
+        ends.extend(first.map(|first| (first, path.clone())));
+    }
+    ends.sort();
+    same("index of expiries", &snapshot.expiries(0, None, u64::MAX, usize::MAX)?, &ends);
+    let indexes = open.len() + settled.len() + ends.len();
+    same("rows of conflicts and expiries", &rows(Keyspace::Conflicts), &(indexes as u64));
 
     // Digests: each fence is the sum of its run, and any range is the sum of its documents.
     let sums: Vec<(Vec<u8>, Summary)> =
@@ -205,6 +220,14 @@ fn fingerprint(path: &Path, document: &Document) -> Summary {
         }
         if let Some(unit) = version.body.unit {
             parts.extend(["unit".into(), number(unit.first), number(unit.last)]);
+        }
+        match version.body.expiry {
+            Some(Expiry::At(ms)) => parts.extend(["expires".into(), number(ms)]),
+            Some(Expiry::Of(hlc, dot)) => {
+                parts.extend(["end".into(), number(hlc.0), dot.node.0.to_vec()]);
+                parts.extend([number(dot.epoch.0), number(dot.seq)]);
+            }
+            None => {}
         }
     }
     let mut text = Vec::new();

@@ -8,8 +8,8 @@
 use rejoin_causal::Dot;
 use rejoin_replica::path::Path;
 use rejoin_replica::{
-    Alarm, Batch, Change, Commit, Condition, Config, Observed, RequestId, RoundReport, Status, View, Write,
-    Written,
+    Alarm, Batch, Change, Commit, Condition, Config, Observed, RequestId, RoundReport, Status, Ttl, View,
+    Write, Written,
 };
 use rejoin_store::SyncPolicy;
 
@@ -87,6 +87,11 @@ impl Cluster {
 
     // Time
 
+    /// What the wall clock of a node says, in Unix milliseconds.
+    pub fn wall_ms(&self, name: &str) -> u64 {
+        self.world.nodes[self.node(name)].clock.now(self.world.now_ms()).wall_ms
+    }
+
     /// Lets virtual time pass.
     pub fn run_ms(&mut self, ms: u64) {
         let until = self.world.now_ms() + ms;
@@ -131,6 +136,7 @@ impl Cluster {
             change: change.clone(),
             condition: condition.clone(),
             observed: Observed::All,
+            ttl: None,
         };
         let request = self.world.submit_all(node, writes.iter().map(write).collect());
         let until = self.world.now_ms() + PATIENCE_MS;
@@ -156,7 +162,7 @@ impl Cluster {
     /// A write of any kind; the answer may be a refusal.
     pub fn attempt(&mut self, name: &str, path: &str, change: Change, condition: Condition) -> Answer {
         let path = parsed(path);
-        self.write(name, Write { path, change, condition, observed: Observed::All })
+        self.write(name, Write { path, change, condition, observed: Observed::All, ttl: None })
     }
 
     fn done(&mut self, name: &str, path: &str, change: Change) -> Written {
@@ -169,6 +175,18 @@ impl Cluster {
     /// Puts a flat object, given as JSON text.
     pub fn put(&mut self, name: &str, path: &str, json: &str) -> Written {
         self.done(name, path, Change::Put(value(json)))
+    }
+
+    /// Puts a flat object that lives for that long.
+    pub fn put_for(&mut self, name: &str, path: &str, json: &str, ttl_ms: u64) -> Written {
+        let ttl = Ttl::of_ms(ttl_ms).ok();
+        assert!(ttl.is_some(), "{ttl_ms} ms is no time to live");
+        let (change, condition) = (Change::Put(value(json)), Condition::Always);
+        let write = Write { path: parsed(path), change, condition, observed: Observed::All, ttl };
+        match self.write(name, write) {
+            Ok(written) => *written,
+            Err(refusal) => panic!("{name} refuses to write {path}: {refusal:?}"),
+        }
     }
 
     /// Replaces a document.
@@ -198,7 +216,7 @@ impl Cluster {
 
     fn over(&mut self, name: &str, path: &str, change: Change, read: Vec<Dot>) -> Written {
         let observed = Observed::These(read);
-        let write = Write { path: parsed(path), change, condition: Condition::Always, observed };
+        let write = Write { path: parsed(path), change, condition: Condition::Always, observed, ttl: None };
         match self.write(name, write) {
             Ok(written) => *written,
             Err(refusal) => panic!("{name} refuses to write {path}: {refusal:?}"),
@@ -209,7 +227,7 @@ impl Cluster {
     pub fn get(&self, name: &str, path: &str) -> Option<String> {
         let path = parsed(path);
         let record = self.world.snapshot(self.node(name))?.record(&path).ok()??;
-        let visible = crate::strategies::policy().visible(&path, &record.document)?;
+        let visible = crate::strategies::policy().visible(&path, &record.document, self.wall_ms(name))?;
         visible.value.map(|json| json.as_str().to_string())
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rejoin_causal::{Dot, Epoch, Frontier, NodeId};
 use rejoin_replica::{
-    Alarm, Audit, AuditStep, Batch, CatchUp, Commit, Config, Effect, Input, LinkId, Policy, Replica,
+    Alarm, Audit, AuditStep, Batch, CatchUp, Commit, Config, Document, Effect, Input, LinkId, Policy, Replica,
 };
 use rejoin_store::{Snapshot, Store, StoreError, SyncPolicy};
 
@@ -106,6 +106,7 @@ pub(crate) struct Committed {
     pub(crate) released: Vec<Effect>,
     pub(crate) touched: BTreeSet<Path>,
     pub(crate) removed: BTreeSet<Path>,
+    pub(crate) ends: Vec<(Path, Document)>,
     pub(crate) failed: Option<DiskFault>,
 }
 
@@ -116,6 +117,8 @@ pub(crate) struct Recorder<'a> {
     pub(crate) pretend: bool,
     pub(crate) touched: BTreeSet<Path>,
     pub(crate) removed: BTreeSet<Path>,
+    /// Documents with the end of a value.
+    pub(crate) ends: Vec<(Path, Document)>,
     pub(crate) committed: bool,
     pub(crate) collected: bool,
     /// The store failed: the process has to end, and nobody hears of the batch.
@@ -129,12 +132,18 @@ impl Commit for Recorder<'_> {
         self.touched.extend(batch.records.keys().cloned());
         let gone = batch.records.iter().filter(|(_, record)| record.is_none());
         self.removed.extend(gone.map(|(path, _)| path.clone()));
+        let ends = batch.records.iter().filter_map(|(path, record)| Some((path, &record.as_ref()?.document)));
+        let ends =
+            ends.filter(|(_, document)| document.versions().iter().any(|version| version.body.is_end()));
+        self.ends.extend(ends.map(|(path, document)| (path.clone(), document.clone())));
         self.committed = true;
         self.collected = !batch.floor.is_empty();
         match self.plant {
             Some(Plant::KeepLogRows) => batch.log.retain(|_, path| path.is_some()),
             Some(Plant::KeepFeedRows) => batch.feed.retain(|_, path| path.is_some()),
             Some(Plant::KeepTombstoneRows) => batch.tombstones.retain(|_, there| *there),
+            Some(Plant::KeepExpiryRows) => batch.expiries.retain(|_, there| *there),
+            Some(Plant::LoseExpiryRows) => batch.expiries.retain(|_, there| !*there),
             Some(Plant::LoseHistoryRows) => batch.history.retain(|_, row| row.is_none()),
             Some(Plant::LoseDigestRows) => batch.digest.clear(),
             Some(Plant::LoseFloor) => batch.floor.clear(),

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rejoin_causal::{Dot, Epoch, Frontier, Hlc};
 use rejoin_replica::path::Path;
-use rejoin_replica::{Body, Change, Document};
+use rejoin_replica::{Body, Change, Document, Expiry};
 
 use crate::violation::{Promise, Violation, ensure};
 
@@ -41,6 +41,8 @@ pub enum Content {
     Value(Object),
     /// Registers, under merge-fields.
     Fields(BTreeMap<String, Register>),
+    /// The end of a value with a time to live, of that stamp and dot.
+    End(Hlc, Dot),
 }
 
 /// One write that was minted.
@@ -52,6 +54,8 @@ pub struct Known {
     pub hlc: Hlc,
     /// What.
     pub content: Content,
+    /// When that ends, in Unix milliseconds.
+    pub expires_ms: Option<u64>,
     /// The live versions it replaced.
     pub observed: BTreeSet<Dot>,
     /// The live versions it left.
@@ -96,25 +100,48 @@ impl Oracle {
         Ok(())
     }
 
-    /// What a write of `change` over `observed` makes.
+    /// Whether the time of a version has come.
+    pub fn has_ended(&self, dot: Dot, wall_ms: u64) -> bool {
+        let write = self.writes.get(&dot);
+        write.and_then(|write| write.expires_ms).is_some_and(|expires_ms| expires_ms <= wall_ms)
+    }
+
+    /// When what a write of `change` makes ends, when its client gave it that time to live.
+    pub fn expires_ms(
+        &self,
+        change: &Change,
+        content: &Content,
+        ttl_ms: Option<u64>,
+        stamp: Hlc,
+    ) -> Option<u64> {
+        match (content, ttl_ms, change) {
+            (Content::Tombstone, ..) => None,
+            (_, Some(ttl_ms), _) => Some(stamp.unix_ms() + ttl_ms),
+            (_, None, Change::Keep(dot)) => self.writes.get(dot)?.expires_ms,
+            _ => None,
+        }
+    }
+
+    /// What a write of `change` over `observed` makes at `wall_ms`.
     pub fn content(
         &self,
         rule: Rule,
         change: &Change,
         observed: &BTreeSet<Dot>,
         stamp: (Hlc, Dot),
+        wall_ms: u64,
     ) -> Content {
         let object = |json: &rejoin_replica::json::Json| json.get::<BTreeMap<String, Option<i64>>>().ok();
         let plain = |members: BTreeMap<String, Option<i64>>| -> Object {
             members.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
         };
         if rule == Rule::MergeFields {
-            let mut fields = self.registers(observed);
+            let mut fields = self.registers(observed, wall_ms);
             let (members, replaces) = match change {
                 Change::Delete => return Content::Tombstone,
                 Change::Put(json) | Change::Patch(json) => (object(json), false),
                 Change::Replace(json) | Change::Resolve(json) => (object(json), true),
-                Change::Keep(dot) => match self.object_of(*dot) {
+                Change::Keep(dot) => match self.object_of(*dot, wall_ms) {
                     Some(kept) => {
                         (Some(kept.into_iter().map(|(name, value)| (name, Some(value))).collect()), true)
                     }
@@ -141,10 +168,10 @@ impl Oracle {
             Change::Put(json) | Change::Replace(json) | Change::Resolve(json) => {
                 Content::Value(plain(object(json).unwrap_or_default()))
             }
-            Change::Keep(dot) => self.object_of(*dot).map_or(Content::Tombstone, Content::Value),
+            Change::Keep(dot) => self.object_of(*dot, wall_ms).map_or(Content::Tombstone, Content::Value),
             Change::Patch(json) => {
                 // What the client has read, where that is not all there is.
-                let mut value = self.visible(rule, observed).unwrap_or_default();
+                let mut value = self.visible(rule, observed, wall_ms).unwrap_or_default();
                 for (name, change) in object(json).unwrap_or_default() {
                     match change {
                         Some(change) => value.insert(name, change),
@@ -157,9 +184,9 @@ impl Oracle {
     }
 
     /// The newest register of each field of some versions.
-    fn registers(&self, versions: &BTreeSet<Dot>) -> BTreeMap<String, Register> {
+    fn registers(&self, versions: &BTreeSet<Dot>, wall_ms: u64) -> BTreeMap<String, Register> {
         let mut newest: BTreeMap<String, Register> = BTreeMap::new();
-        for dot in versions {
+        for dot in versions.iter().filter(|dot| !self.has_ended(**dot, wall_ms)) {
             if let Some(Known { content: Content::Fields(fields), .. }) = self.writes.get(dot) {
                 for (name, register) in fields {
                     let ours = newest.entry(name.clone()).or_insert(*register);
@@ -172,10 +199,13 @@ impl Oracle {
         newest
     }
 
-    /// What one write says; `None`: a delete.
-    fn object_of(&self, dot: Dot) -> Option<Object> {
+    /// What one write says at `wall_ms`; `None`: a delete, or a value whose time has come.
+    fn object_of(&self, dot: Dot, wall_ms: u64) -> Option<Object> {
+        if self.has_ended(dot, wall_ms) {
+            return None;
+        }
         match &self.writes.get(&dot)?.content {
-            Content::Tombstone => None,
+            Content::Tombstone | Content::End(..) => None,
             Content::Value(object) => Some(object.clone()),
             Content::Fields(fields) => {
                 Some(fields.iter().filter_map(|(name, (_, value))| Some((name.clone(), (*value)?))).collect())
@@ -183,18 +213,25 @@ impl Oracle {
         }
     }
 
-    /// What a reader sees of these versions; `None`: nothing there.
-    pub fn visible(&self, rule: Rule, live: &BTreeSet<Dot>) -> Option<Object> {
-        let mut ranked: Vec<(Hlc, Dot)> =
-            live.iter().filter_map(|dot| Some((self.writes.get(dot)?.hlc, *dot))).collect();
+    /// What a reader sees of these versions at `wall_ms`; `None`: nothing there.
+    pub fn visible(&self, rule: Rule, live: &BTreeSet<Dot>, wall_ms: u64) -> Option<Object> {
+        // The end of a value has the place of that value.
+        let place = |dot: &Dot| {
+            let write = self.writes.get(dot)?;
+            Some(match write.content {
+                Content::End(hlc, ended) => ((hlc, ended), *dot),
+                _ => ((write.hlc, *dot), *dot),
+            })
+        };
+        let mut ranked: Vec<((Hlc, Dot), Dot)> = live.iter().filter_map(place).collect();
         ranked.sort_unstable();
-        let value = |dot: &Dot| self.object_of(*dot);
+        let value = |dot: &Dot| self.object_of(*dot, wall_ms);
         match rule {
             Rule::LastWriteWins => value(&ranked.last()?.1),
             Rule::FirstWriteWins => ranked.iter().find_map(|(_, dot)| value(dot)),
             Rule::MergeFields => {
                 ranked.iter().find_map(|(_, dot)| value(dot))?;
-                let fields = self.registers(live).into_iter();
+                let fields = self.registers(live, wall_ms).into_iter();
                 Some(fields.filter_map(|(name, (_, value))| Some((name, value?))).collect())
             }
             Rule::GreatestOfEach => {
@@ -286,7 +323,8 @@ impl Oracle {
 
     /// Whether a dot is a delete.
     pub fn is_tombstone(&self, dot: Dot) -> bool {
-        self.writes.get(&dot).is_some_and(|write| write.content == Content::Tombstone)
+        let write = self.writes.get(&dot);
+        write.is_some_and(|write| matches!(write.content, Content::Tombstone | Content::End(..)))
     }
 
     /// Checks the live versions of one path against what a frontier says they must be.
@@ -349,8 +387,12 @@ impl Oracle {
         let same = write.is_some_and(|write| {
             write.hlc == version.hlc
                 && write.path == *path
+                && write.expires_ms == version.body.expires_ms()
                 && match (&write.content, &*version.body) {
-                    (Content::Tombstone, Body::Tombstone) => true,
+                    (Content::Tombstone, Body::Tombstone) => version.body.expiry.is_none(),
+                    (Content::End(hlc, dot), Body::Tombstone) => {
+                        version.body.expiry == Some(Expiry::Of(*hlc, *dot))
+                    }
                     (Content::Value(object), Body::Value(json)) => {
                         json.get::<Object>().is_ok_and(|found| found == *object)
                     }

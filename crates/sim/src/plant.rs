@@ -29,6 +29,10 @@ pub enum Plant {
     KeepFeedRows,
     /// The index of tombstones keeps rows of tombstones that are gone.
     KeepTombstoneRows,
+    /// The index of expiries keeps rows of values that are gone.
+    KeepExpiryRows,
+    /// The index of expiries does not get rows.
+    LoseExpiryRows,
     /// Superseded versions do not get a row in history.
     LoseHistoryRows,
     /// Digest fences are not written.
@@ -108,6 +112,8 @@ pub const TABLE: &[Row] = &[
     row(Plant::KeepLogRows, "keep-log-rows", "log rows of replaced versions stay"),
     row(Plant::KeepFeedRows, "keep-feed-rows", "feed rows of earlier changes stay"),
     row(Plant::KeepTombstoneRows, "keep-tombstone-rows", "the index of tombstones keeps what is gone"),
+    row(Plant::KeepExpiryRows, "keep-expiry-rows", "the index of expiries keeps what is gone"),
+    row(Plant::LoseExpiryRows, "lose-expiry-rows", "the index of expiries gets no rows"),
     row(Plant::LoseHistoryRows, "lose-history-rows", "superseded versions get no history row"),
     row(Plant::LoseDigestRows, "lose-digest-rows", "digest fences are not written"),
     row(Plant::LoseFloor, "lose-floor", "the floor is not written"),
@@ -138,6 +144,11 @@ pub const TABLE: &[Row] = &[
     needing(inside("collect-amid-sessions", "tombstones are collected while a session is open"), APART),
     inside("fingerprint-without-stamp", "fingerprints leave out the stamp"),
     inside("fingerprint-without-field", "fingerprints leave out the values of fields"),
+    inside("fingerprint-without-expiry", "fingerprints leave out when a value ends"),
+    inside("expiry-with-fresh-stamp", "the end of a value competes with its own stamp, not with the value's"),
+    inside("expiry-takes-siblings", "the end of a value replaces its siblings too"),
+    inside("expiry-without-grace", "any node ends the values of others at once"),
+    inside("show-expired", "a value is shown until its delete is there"),
     inside("tie-by-arrival", "of equal stamps the first version wins, not the greater dot"),
     inside("newest-wins-first", "first-write-wins shows the newest"),
     inside("restamp-fields", "a put stamps the fields that it only repeats"),

@@ -107,6 +107,16 @@ pub struct Outcome {
 pub fn run(seed: u64, options: Options) -> Outcome {
     let mut rng = Rng::of_seed(seed ^ 0x5eed_0000_0000_0000);
     let mut settings = settings(&mut rng, options);
+    let mut ttl = Rng::of_seed(seed ^ 0x7717_0000_0000_0000);
+    let ttls = *ttl.pick(&[0, 0, 100, 400]);
+    settings.ttl = ttls > 0;
+    settings.config = Config {
+        expire_grace_ms: *ttl.pick(&[0, 500, 2_000]),
+        expire_stagger_ms: *ttl.pick(&[0, 300, 2_000]),
+        expire_batch_max: *ttl.pick(&[1, 3, 256]),
+        expire_interval_ms: *ttl.pick(&[1, 50, 250]),
+        ..settings.config
+    };
     let calm = match options.plant {
         Some(plant) => plant.row().calm,
         None => rng.chance(50),
@@ -117,7 +127,7 @@ pub fn run(seed: u64, options: Options) -> Outcome {
     let mut world = World::new(seed, settings);
     let mut steps = 0;
     let _planted = options.plant.filter(|_| !options.control).map(Planted::new);
-    let violation = play(&mut world, seed, &mut rng, options, calm, &mut steps).err();
+    let violation = play(&mut world, seed, &mut rng, options, calm, (ttls, ttl), &mut steps).err();
     Outcome {
         violation,
         hash: world.trace.hash(),
@@ -154,6 +164,7 @@ fn settings(rng: &mut Rng, options: Options) -> Settings {
         delay_ms: (1, slowest),
         commits_per_scan: 100,
         group_max: *rng.pick(&[1, 3, 12]),
+        ttl: false,
         plant: options.plant.filter(|_| !options.control),
         trace: options.trace,
     }
@@ -186,6 +197,7 @@ fn play(
     rng: &mut Rng,
     options: Options,
     calm: bool,
+    (ttls, ttl): (u64, Rng),
     done: &mut u64,
 ) -> Result<(), Violation> {
     let count = node_count(rng).min(options.nodes_max.unwrap_or(usize::MAX)).max(1);
@@ -214,7 +226,7 @@ fn play(
     let mut rng = Rng::of_seed(seed ^ 0x3031_0000_0000_0000);
     let forced = options.plant.map(|plant| plant.row().needs).unwrap_or_default();
     let mut faults = Faults::new(seed, options.without, forced, calm);
-    let mut workload = Workload::new(&mut rng, options.paths_max);
+    let mut workload = Workload::new(&mut rng, options.paths_max, ttls, ttl);
     let steps = if count > 8 { rng.between(40, 80) } else { rng.between(60, 220) };
     let steps = steps.min(options.steps_max.unwrap_or(u64::MAX));
     let pause_ms = *rng.pick(&[5, 40, 300]);
@@ -271,6 +283,7 @@ fn play(
         }
     }
     world.converge(LIVENESS_BOUND_MS)?;
+    world.check_ended(LIVENESS_BOUND_MS)?;
     // Clients that still wait for receipts hear of them, or give up.
     world.run_until(world.now_ms() + 10_000)?;
     world.check_silence(12_000)?;

@@ -38,6 +38,8 @@ pub enum Promise {
     Admission,
     /// A reader sees an atomic batch whole or not at all.
     Atomic,
+    /// A value is deleted for its time only when that has come, and is deleted then.
+    Expiry,
     /// A write crosses a link at most once in each direction.
     NoEcho,
     /// A write's stamp is newer than every stamp at its path.

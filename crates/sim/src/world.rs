@@ -41,6 +41,8 @@ pub struct Settings {
     pub commits_per_scan: u64,
     /// Inputs in one group, at most.
     pub group_max: u64,
+    /// Values are written with a time to live.
+    pub ttl: bool,
     /// A defect to plant.
     pub plant: Option<Plant>,
     /// Keep a readable trace.
@@ -54,6 +56,7 @@ impl Default for Settings {
             delay_ms: (1, 10),
             commits_per_scan: 50,
             group_max: 8,
+            ttl: true,
             plant: None,
             trace: false,
         }

@@ -110,6 +110,23 @@ pub(crate) const CONFLICT_OPEN: u8 = 0;
 /// Begins the keys of the paths with a conflict in their history.
 pub(crate) const CONFLICT_SETTLED: u8 = 1;
 
+/// Begins the keys of the paths with a value that ends: the time follows. They share the keyspace of the conflicts because
+/// one more keyspace costs a write buffer, and stores of before would not open.
+pub(crate) const EXPIRY: u8 = 2;
+
+pub(crate) fn expiry_key(expires_ms: u64, key: &[u8]) -> Vec<u8> {
+    [&[EXPIRY], expires_ms.to_be_bytes().as_slice(), key].concat()
+}
+
+pub(crate) fn expiry_parts(key: &[u8]) -> Result<(u64, Path), DecodeError> {
+    const WHAT: &str = "expiry key";
+    let mut from = Reader::new(key);
+    from.take(1, WHAT)?;
+    let expires_ms = u64::from_be_bytes(from.array(WHAT)?);
+    let path = key.get(9..).ok_or(DecodeError(WHAT))?;
+    Ok((expires_ms, Path::from_key(path).map_err(|_| DecodeError(WHAT))?))
+}
+
 pub(crate) fn conflict_key(kind: u8, key: &[u8]) -> Vec<u8> {
     prefixed(&[kind], key)
 }
@@ -157,13 +174,16 @@ const HISTORY_CONCURRENT: u8 = 1;
 const HISTORY_SUCCESSOR: u8 = 2;
 /// Readers saw this one of them.
 const HISTORY_SHOWN: u8 = 4;
+/// Its time had come.
+const HISTORY_EXPIRED: u8 = 8;
 
 pub(crate) fn put_superseded(lives: &mut LifeTable, row: &Superseded) -> Vec<u8> {
     let flag = |holds: bool, flag: u8| if holds { flag } else { 0 };
     let mut value = vec![
         flag(row.concurrent, HISTORY_CONCURRENT)
             | flag(row.by.is_some(), HISTORY_SUCCESSOR)
-            | flag(row.shown, HISTORY_SHOWN),
+            | flag(row.shown, HISTORY_SHOWN)
+            | flag(row.expired, HISTORY_EXPIRED),
     ];
     if let Some(by) = row.by {
         put_dot(&mut value, lives, by);
@@ -176,14 +196,15 @@ pub(crate) fn take_superseded(lives: &impl LifeLookup, value: &[u8]) -> Result<S
     const WHAT: &str = "history row";
     let mut from = Reader::new(value);
     let flags = from.byte(WHAT)?;
-    if flags > (HISTORY_CONCURRENT | HISTORY_SUCCESSOR | HISTORY_SHOWN) {
+    if flags > (HISTORY_CONCURRENT | HISTORY_SUCCESSOR | HISTORY_SHOWN | HISTORY_EXPIRED) {
         return Err(DecodeError(WHAT));
     }
     let by = if flags & HISTORY_SUCCESSOR > 0 { Some(take_dot(&mut from, lives)?) } else { None };
     let version = take_version(&mut from, lives, Source::Store)?;
     from.finish(WHAT)?;
-    let (concurrent, shown) = (flags & HISTORY_CONCURRENT > 0, flags & HISTORY_SHOWN > 0);
-    Ok(Superseded { version, by, concurrent, shown })
+    let flag = |flag: u8| flags & flag > 0;
+    let (concurrent, shown) = (flag(HISTORY_CONCURRENT), flag(HISTORY_SHOWN));
+    Ok(Superseded { version, by, concurrent, shown, expired: flag(HISTORY_EXPIRED) })
 }
 
 /// Whether a history row is of a conflict, by its first byte.

@@ -221,6 +221,25 @@ impl<S: RawSnapshot> View for Snapshot<S> {
             .collect()
     }
 
+    fn expiries(
+        &self,
+        from_ms: u64,
+        after: Option<&Path>,
+        until_ms: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Path)>, StoreError> {
+        let lower = schema::expiry_key(from_ms, &after.map(Path::key).unwrap_or_default());
+        let lower = if after.is_some() { Bound::Excluded(&*lower) } else { Bound::Included(&*lower) };
+        let upper = schema::expiry_key(until_ms, &[]);
+        let rows = self.raw.range(Keyspace::Conflicts, lower, Bound::Excluded(&upper));
+        rows.take(limit)
+            .map(|row| {
+                let (key, _) = row?;
+                schema::expiry_parts(&key).map_err(|_| StoreError::row(Keyspace::Conflicts, &key))
+            })
+            .collect()
+    }
+
     fn frontier(&self) -> Result<Frontier, StoreError> {
         let mut frontier = Frontier::new();
         for row in self.meta_rows(schema::META_FRONTIER) {

@@ -193,6 +193,10 @@ impl<E: Engine> Store<E> {
         for ((hlc, path), present) in &batch.tombstones {
             set(Keyspace::Tombstones, schema::tombstone_key(*hlc, path), present.then(Vec::new));
         }
+        for ((expires_ms, path), present) in &batch.expiries {
+            let key = schema::expiry_key(*expires_ms, &path.key());
+            set(Keyspace::Conflicts, key, present.then(Vec::new));
+        }
         for (path, open) in &batch.open_conflicts {
             let key = schema::conflict_key(schema::CONFLICT_OPEN, &path.key());
             set(Keyspace::Conflicts, key, open.then(Vec::new));

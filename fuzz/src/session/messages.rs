@@ -1,12 +1,13 @@
 //! Messages of peers that are broken, old, restored, hostile or right.
 
 use rejoin_causal::{Dot, Epoch, Floor, Frontier, Hlc, IntervalSet, NodeId, VersionVector};
+use rejoin_replica::config::EXPIRES_MS_MAX;
 use rejoin_replica::digest::range_digest;
 use rejoin_replica::json::{Json, JsonLimits};
 use rejoin_replica::message::{Entry, Holder, Leaf, PathState, Question, Range};
 use rejoin_replica::path::Path;
 use rejoin_replica::{
-    Body, Content, Document, Field, Fields, Message, Replica, Summary, Unit, Version, View as _,
+    Body, Content, Document, Expiry, Field, Fields, Message, Replica, Summary, Unit, Version, View as _,
     frontier_digest,
 };
 use rejoin_store::Snapshot;
@@ -245,7 +246,13 @@ impl Maker<'_> {
         };
         // Of what there is already: the corpus keeps its meaning.
         let unit = (dot.seq > 1 && dot.seq % 5 == 0).then(|| Unit { first: dot.seq - 1, last: dot.seq });
-        Version { dot, hlc, body: Content { body, unit } }
+        // Some values end, and some deletes are the ends of values.
+        let expiry = (dot.seq % 3 == 0).then(|| match body {
+            Body::Tombstone => Expiry::Of(Hlc(hlc.0 / 2), dot),
+            _ => Expiry::At(hlc.unix_ms().saturating_add(dot.seq).min(EXPIRES_MS_MAX)),
+        });
+        let expiry = expiry.filter(|expiry| !matches!(expiry, Expiry::Of(of, _) if *of >= hlc));
+        Version { dot, hlc, body: Content { body, unit, expiry } }
     }
 
     /// A state of a path: written over what is there, or of its own making.

@@ -6,7 +6,7 @@ use rejoin_causal::{Dot, Hlc};
 use rejoin_replica::body::is_bare_tombstone;
 use rejoin_replica::digest::{fingerprint, range_digest};
 use rejoin_replica::path::Path;
-use rejoin_replica::{Counters, Replica, Summary, View};
+use rejoin_replica::{Counters, Replica, Summary, View, first_end, is_contested};
 use rejoin_store::engine::{Keyspace, MemorySnapshot, RawSnapshot as _};
 use rejoin_store::{Engine as _, MemoryEngine, Snapshot};
 
@@ -34,6 +34,7 @@ pub(super) fn recount(
     let mut feed: BTreeMap<u64, Path> = BTreeMap::new();
     let mut graves: BTreeSet<(Hlc, Path)> = BTreeSet::new();
     let (mut open, mut settled): (Vec<Path>, Vec<(Path, u32)>) = (Vec::new(), Vec::new());
+    let mut ends: Vec<(u64, Path)> = Vec::new();
     let mut summaries: Vec<(Vec<u8>, Summary)> = Vec::new();
     for (path, record) in &documents {
         let document = &record.document;
@@ -55,11 +56,12 @@ pub(super) fn recount(
         if concurrent > 0 {
             settled.push((path.clone(), u32::try_from(concurrent).expect("few rows")));
         }
-        if document.versions().len() > 1 {
+        if is_contested(document) {
             open.push(path.clone());
         }
         expected.records += 1;
-        expected.conflicts += u64::from(document.versions().len() > 1);
+        expected.conflicts += u64::from(is_contested(document));
+        ends.extend(first_end(document).map(|ms| (ms, path.clone())));
         expected.history += u64::from(record.history);
         if is_bare_tombstone(document) {
             expected.tombstones += 1;
@@ -91,7 +93,14 @@ pub(super) fn recount(
     assert_eq!(found, feed, "feed");
     assert_eq!(rows(Keyspace::History) as u64, expected.history, "history rows");
     assert_eq!(rows(Keyspace::Tombstones), graves.len(), "tombstone rows");
-    assert_eq!(rows(Keyspace::Conflicts), open.len() + settled.len(), "conflict rows");
+    assert_eq!(
+        rows(Keyspace::Conflicts),
+        open.len() + settled.len() + ends.len(),
+        "rows of conflicts and expiries"
+    );
+    ends.sort();
+    let found = snapshot.expiries(0, None, u64::MAX, usize::MAX).expect("expiries");
+    assert_eq!(found, ends, "expiries");
     let found: Vec<Path> = snapshot.open_conflicts(&[], None).collect::<Result<_, _>>().expect("conflicts");
     assert_eq!(found, open, "open conflicts");
     let found: Vec<_> = snapshot.settled_conflicts(&[], None).collect::<Result<_, _>>().expect("conflicts");

@@ -8,7 +8,7 @@ use rejoin_replica::codec::{decode, encode};
 use rejoin_replica::path::Path;
 use rejoin_replica::{
     Audit, AuditStep, CatchUp, CatchUpStep, Change, Condition, Config, Effect, Input, LinkId, Message, Now,
-    Observed, Policy, Replica, RequestId, Start, Strategy, View as _, Write,
+    Observed, Policy, Replica, RequestId, Start, Strategy, Ttl, View as _, Write,
 };
 use rejoin_store::engine::MemorySnapshot;
 use rejoin_store::{MemoryEngine, Snapshot, Store, SyncPolicy};
@@ -87,6 +87,10 @@ impl<'a> World<'a> {
             removals_allowed: flags & 8 > 0,
             collect_batch_max: 3,
             collect_interval_ms: 500,
+            expire_grace_ms: 1_000,
+            expire_stagger_ms: 200,
+            expire_batch_max: 2,
+            expire_interval_ms: 50,
         };
         let rule = |prefix| Path::parse(prefix).expect("a path");
         let policy = Policy::new(Strategy::LastWriteWins)
@@ -317,7 +321,11 @@ impl<'a> World<'a> {
             }
             _ => Observed::All,
         };
-        let write = Write { path, change, condition, observed };
+        // Of what there is already: the corpus keeps its meaning.
+        let ttl = (self.writes.len() % 4 == 3)
+            .then(|| Ttl::of_ms(self.writes.len() as u64 * 50))
+            .and_then(Result::ok);
+        let write = Write { path, change, condition, observed, ttl };
         let request = self.request();
         self.writes.insert(request, write.clone());
         self.group.push(Input::Write(request, write));

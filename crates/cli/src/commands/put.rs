@@ -1,15 +1,17 @@
 //! `rejoin put`
 
 use std::io::Read;
+use std::time::Duration;
 
 use clap::Args;
-use rejoin_client::{Condition, RawValue};
+use rejoin_client::{Condition, RawValue, WriteOptions};
 
 use crate::Ended;
 use crate::arguments::Global;
 use crate::exit::Exit;
 use crate::failure::{Failure, sentence, words};
 use crate::output::{self, Style};
+use crate::time::parse_duration;
 
 use super::client;
 
@@ -19,6 +21,7 @@ Examples:
   rejoin put users/alice '{\"name\":\"Alice\"}'
   rejoin put motd --text 'Hello, world'
   rejoin put config/site @site.json
+  rejoin put sessions/alice '{\"seen\":true}' --ttl 30m
   date | rejoin put --text log/last -")]
 pub(crate) struct Put {
     /// Path to write to, such as users/alice
@@ -38,6 +41,17 @@ pub(crate) struct Put {
     /// Only if the value is still the one of this etag; `*` for any
     #[arg(long, value_name = "ETAG")]
     if_match: Option<String>,
+    /// How long the value is to live, such as 30s, 10m, 24h or 7d; then it is deleted everywhere
+    #[arg(long, value_name = "TIME", value_parser = ttl)]
+    ttl: Option<Duration>,
+}
+
+/// A time with its unit: a number alone means different things to different people.
+fn ttl(text: &str) -> Result<Duration, String> {
+    let time =
+        text.ends_with(|last: char| last.is_ascii_alphabetic()).then(|| parse_duration(text)).flatten();
+    time.filter(|time| !time.is_zero())
+        .ok_or_else(|| "give a whole number with a unit, such as 30s, 10m, 24h or 7d".to_owned())
 }
 
 impl Put {
@@ -56,9 +70,10 @@ impl Put {
             (false, Some(etag)) => Condition::Matches(etag),
             (false, None) => Condition::Always,
         };
+        let options = WriteOptions { condition, ttl: self.ttl, ..WriteOptions::default() };
         let written = match self.merge {
-            true => client.patch_raw(&self.path, json, condition).await?,
-            false => client.put_raw(&self.path, json, condition).await?,
+            true => client.patch_with(&self.path, json, &options).await?,
+            false => client.put_with(&self.path, json, &options).await?,
         };
         if let (true, Some(raw)) = (global.json, &written.raw) {
             return output::raw(raw);

@@ -83,6 +83,7 @@ fn show(global: &Global, change: &Changed) -> Ended {
     match (&change.raw, change.value()) {
         (Some(raw), _) if global.json => output::raw(raw),
         (_, Some(value)) => output::line(format_args!("put {}\t{}", change.path, value.get())),
+        (_, None) if change.is_expiry() => output::line(format_args!("exp {}", change.path)),
         (_, None) => output::line(format_args!("del {}", change.path)),
     }
 }

@@ -157,6 +157,25 @@ fn a_watch_shows_the_present_then_every_change() {
 }
 
 #[test]
+fn a_value_with_a_time_to_live_ends_and_a_watch_says_so() {
+    let node = Node::start(&[]);
+    node.run(&["put", "sessions/a", "1"]).ok();
+    let mut watch = Running::start(&mut node.command(&["watch", "sessions", "--limit", "3"]));
+    assert_eq!(watch.line(), "put sessions/a\t1");
+    node.run(&["put", "sessions/a", "2", "--ttl", "2s"]).ok();
+    assert_eq!([watch.line(), watch.line()], ["put sessions/a\t2", "exp sessions/a"]);
+    assert_eq!(watch.end(), 0);
+    let merged = node.run(&["put", "sessions/b", "{\"n\":1}", "--merge", "--ttl", "1h", "--json"]).lines();
+    assert!(merged[0]["expires"].is_u64(), "{}", merged[0]);
+    for wrong in ["10", "0s", "soon", "1.5h"] {
+        let refused = node.run(&["put", "sessions/c", "1", "--ttl", wrong]);
+        assert!(refused.stderr.contains("10m"), "it says how: {}", refused.stderr);
+    }
+    let refused = node.run(&["put", "sessions/c", "1", "--ttl", "3651d", "--json"]);
+    assert_eq!(refused.error()["error"], "invalid_ttl");
+}
+
+#[test]
 fn a_watch_goes_on_from_a_token() {
     let node = Node::start(&[]);
     node.run(&["put", "a", "1"]).ok();

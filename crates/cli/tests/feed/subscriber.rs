@@ -212,7 +212,7 @@ impl Subscriber {
         let version = (parts.next().unwrap().to_owned(), number);
         let value = match event["op"].as_str().unwrap() {
             "put" => Some(event["value"].clone()),
-            "delete" => None,
+            "delete" | "expire" => None,
             other => panic!("an op {other}"),
         };
         if let Some((before, held)) = self.told.get(path) {

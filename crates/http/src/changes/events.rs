@@ -81,7 +81,11 @@ impl<'a> Change<'a> {
     fn of(entry: &'a Entry, token: Option<String>) -> Change<'a> {
         Change {
             path: entry.path.as_str(),
-            op: if entry.value.is_some() { "put" } else { "delete" },
+            op: match &entry.value {
+                Some(_) => "put",
+                None if entry.expired => "expire",
+                None => "delete",
+            },
             value: entry.value.as_ref().map(Raw),
             version: entry.version.to_string(),
             origin: entry.origin().to_string(),

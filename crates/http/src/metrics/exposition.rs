@@ -105,6 +105,8 @@ impl Exposition {
     fn storage(&self, page: &mut Page<'_>) -> fmt::Result {
         let status = &self.status;
         page.gauge("storage_entries", "Documents with a value.", None, status.entries)?;
+        let help = "Values whose time had come, and whose deletes this node wrote.";
+        page.counter("storage_expired_values", help, status.tally.expired)?;
         page.gauge("storage_tombstones", "Deletes that are remembered.", None, status.tombstones)?;
         page.gauge("storage_history_entries", "Superseded versions kept.", None, status.history_entries)?;
         page.gauge("storage_size", "Bytes on disk.", BYTES, status.disk_bytes)?;

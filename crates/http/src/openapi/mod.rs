@@ -65,6 +65,8 @@ pub(crate) enum Kind {
     Number(u64, u64),
     /// A time such as `2s` or `500ms`.
     Time,
+    /// A time such as `500ms`, `30s`, `10m`, `24h` or `7d`, of 1 ms to 3,650 days.
+    Span,
     /// One of some words.
     OneOf(&'static [&'static str]),
 }
@@ -173,6 +175,8 @@ impl Parameter {
                 json!({ "type": "integer", "minimum": least, "maximum": greatest })
             }
             Kind::Time => json!({ "type": "string", "pattern": "^[0-9]{1,5}(ms|s)$" }),
+            // What the longest span allows in its finest unit is twelve digits.
+            Kind::Span => json!({ "type": "string", "pattern": "^[1-9][0-9]{0,11}(ms|s|m|h|d)$" }),
             Kind::OneOf(words) => json!({ "type": "string", "enum": words }),
         };
         json!({ "name": self.name, "in": place, "description": self.what, "schema": schema })

@@ -14,24 +14,25 @@ const ANSWERS: &[(&str, &str)] = &[
     (
         "WriteResult",
         "path! text, deleted truth, value any, vectorClock! clock, timestamp! whole, version! text, etag! text, \
-         applied! truth, durable disk|os|memory",
+         expires whole, applied! truth, durable disk|os|memory",
     ),
     ("BatchResults", "atomic! truth, applied! whole, refused! whole, results! [BatchResult]"),
     (
         "BatchResult",
         "status! whole, path text, deleted truth, vectorClock clock, timestamp whole, version text, etag text?, \
-         applied truth, durable disk|os|memory, error text, message text, hint text, retryable truth, reason text",
+         expires whole, applied truth, durable disk|os|memory, error text, message text, hint text, retryable truth, reason text",
     ),
     ("Page", "items! [AnyObject], cursor! text?"),
     (
         "PastVersion",
-        "op! put|delete, value any, version! text, origin! text, timestamp! whole, supersededBy text?, \
+        "op! put|delete|expire, value any, version! text, origin! text, timestamp! whole, supersededBy text?, \
          concurrent! truth, outcome text",
     ),
     ("History", "path! text, items! [PastVersion], cursor! text?"),
     (
         "LiveVersion",
-        "version! text, origin! text, timestamp! whole, counter! whole, op! put|delete, value any, wins! truth",
+        "version! text, origin! text, timestamp! whole, counter! whole, op! put|delete|expire, value any, \
+         expires whole, wins! truth",
     ),
     (
         "Explanation",
@@ -48,7 +49,7 @@ const ANSWERS: &[(&str, &str)] = &[
     ("Place", "id! text, name text?, linked! truth, holds! truth"),
     (
         "Event",
-        "event! change|snapshot-end|resync|closing, path text, op put|delete, value any, version text, origin text, \
+        "event! change|snapshot-end|resync|closing, path text, op put|delete|expire, value any, version text, origin text, \
          timestamp whole, conflicts whole, token text, count whole, reason text, oldest text?",
     ),
     ("PeerAdded", "url! text, added! truth"),
@@ -88,7 +89,11 @@ const ANSWERS: &[(&str, &str)] = &[
 const BODIES: &[(&str, &str)] = &[
     ("Reversion", "version! text"),
     ("Batch", "operations! [BatchOperation], atomic truth"),
-    ("BatchOperation", "op put|replace|patch|delete, path! text, value any, ifMatch text, ifNoneMatch text"),
+    (
+        "BatchOperation",
+        "op put|replace|patch|delete, path! text, value any, ifMatch text, ifNoneMatch text, \
+         ttl text",
+    ),
     ("PeerUrl", "url! text"),
     ("Resolution", "value any, keep text, context text"),
 ];

@@ -44,10 +44,16 @@ const IF_MATCH: Parameter =
 const IF_NONE_MATCH: Parameter =
     parameter("If-None-Match", Kind::Text, "Only if the value has no such tag; `*`: if there is none.");
 
+const TTL: Parameter =
+    parameter("ttl", Kind::Span, "How long the value is to live; without an end when left out.");
+const TTL_HEADER: Parameter = parameter("Rejoin-TTL", Kind::Span, "The same as the parameter `ttl`.");
+
 const IN_SESSION: &[Parameter] = &[TOKEN, WAIT];
 const READING: &[Parameter] = &[TOKEN, WAIT, IF_MATCH, IF_NONE_MATCH];
 const WRITING: &[Parameter] = &[TOKEN, WAIT, CONTEXT, IF_MATCH, IF_NONE_MATCH];
 const RECEIPT: &[Parameter] = &[ACK, TIMEOUT];
+const LIFE: &[Parameter] = &[ACK, TIMEOUT, TTL];
+const LIVING: &[Parameter] = &[TOKEN, WAIT, CONTEXT, IF_MATCH, IF_NONE_MATCH, TTL_HEADER];
 
 const WRITTEN: &[Answer] = &[
     answer(200, "Replaced.", "WriteResult"),
@@ -94,15 +100,23 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             answer(404, "There is none: never written, or deleted.", "Problem"),
         ],
     ),
-    change(Endpoint::Data, "put", "putValue", "Write a value.", json("Value"), WRITTEN),
-    change(
-        Endpoint::Data,
-        "patch",
-        "patchValue",
-        "Apply a JSON merge patch (RFC 7396).",
-        Some(Body { kinds: &["application/merge-patch+json", JSON], schema: "Value", required: true }),
-        WRITTEN,
-    ),
+    Operation {
+        query: LIFE,
+        headers: LIVING,
+        ..change(Endpoint::Data, "put", "putValue", "Write a value.", json("Value"), WRITTEN)
+    },
+    Operation {
+        query: LIFE,
+        headers: LIVING,
+        ..change(
+            Endpoint::Data,
+            "patch",
+            "patchValue",
+            "Apply a JSON merge patch (RFC 7396).",
+            Some(Body { kinds: &["application/merge-patch+json", JSON], schema: "Value", required: true }),
+            WRITTEN,
+        )
+    },
     change(
         Endpoint::Data,
         "delete",

@@ -23,6 +23,7 @@ pub(super) struct Data {
     pub(super) op: Op,
     pub(super) if_match: Option<String>,
     pub(super) if_none_match: Option<String>,
+    pub(super) ttl: Option<String>,
 }
 
 /// Which one.
@@ -45,6 +46,7 @@ struct Members<'a> {
     value: Option<&'a RawValue>,
     if_match: Option<String>,
     if_none_match: Option<String>,
+    ttl: Option<String>,
     prefixes: Option<Vec<String>>,
     since: Option<String>,
     snapshot: Option<bool>,
@@ -80,13 +82,24 @@ pub(super) fn parse(text: &str) -> Result<(Box<RawValue>, Asked), Reply> {
 impl Members<'_> {
     fn asked(self) -> Result<Asked, String> {
         let Members {
-            op, path, value, if_match, if_none_match, prefixes, since, snapshot, subscription, ..
+            op,
+            path,
+            value,
+            if_match,
+            if_none_match,
+            ttl,
+            prefixes,
+            since,
+            snapshot,
+            subscription,
+            ..
         } = self;
         let given = [
             ("path", path.is_some()),
             ("value", value.is_some()),
             ("ifMatch", if_match.is_some()),
             ("ifNoneMatch", if_none_match.is_some()),
+            ("ttl", ttl.is_some()),
             ("prefixes", prefixes.is_some()),
             ("since", since.is_some()),
             ("snapshot", snapshot.is_some()),
@@ -96,7 +109,7 @@ impl Members<'_> {
             "subscribe" => &["prefixes", "since", "snapshot"],
             "unsubscribe" => &["subscription"],
             "get" => &["path"],
-            "put" => &["path", "value", "ifMatch", "ifNoneMatch"],
+            "put" => &["path", "value", "ifMatch", "ifNoneMatch", "ttl"],
             "delete" => &["path", "ifMatch", "ifNoneMatch"],
             _ => return Err(format!("The `op` is `{}`.", crate::query::excerpt(&op))),
         };
@@ -118,7 +131,7 @@ impl Members<'_> {
             _ => Op::Delete,
         };
         let path = path.ok_or_else(|| missing("path"))?;
-        Ok(Asked::Data(Data { path, op: data, if_match, if_none_match }))
+        Ok(Asked::Data(Data { path, op: data, if_match, if_none_match, ttl }))
     }
 }
 

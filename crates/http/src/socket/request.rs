@@ -15,6 +15,7 @@ use crate::condition;
 use crate::data::WriteResult;
 use crate::problem::Problem;
 use crate::shapes::Item;
+use crate::ttl;
 
 /// Counts a message among the bodies that may be in memory, until it is answered.
 pub(super) fn claim(api: &Api, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
@@ -32,7 +33,8 @@ pub(super) async fn answer(api: &Api, id: Box<RawValue>, data: Data) -> Reply {
 }
 
 async fn done(api: &Api, id: &RawValue, data: Data) -> Result<Reply, Problem> {
-    let Data { path, op, if_match, if_none_match } = data;
+    let Data { path, op, if_match, if_none_match, ttl } = data;
+    let ttl = ttl::of_member(ttl.as_deref())?;
     let path = Path::parse(&path)?;
     let mut headers = HeaderMap::new();
     put_header(&mut headers, IF_MATCH, if_match)?;
@@ -55,7 +57,7 @@ async fn done(api: &Api, id: &RawValue, data: Data) -> Result<Reply, Problem> {
         Op::Delete => Change::Delete,
     };
     let is_delete = matches!(change, Change::Delete);
-    let written = api.node.write(Write { path, change, condition, observed: Observed::All }).await?;
+    let written = api.node.write(Write { path, change, condition, observed: Observed::All, ttl }).await?;
     let result = WriteResult::of(&api.node, &written);
     Ok(Reply::done(id, &if is_delete { result.of_delete() } else { result }))
 }

@@ -12,6 +12,7 @@ mod changes;
 mod client;
 mod conditions;
 mod disagreements;
+mod expiry;
 mod guard;
 mod limits;
 mod metrics;

@@ -7,8 +7,9 @@ use core::fmt;
 
 use rejoin_causal::{Hlc, NodeId, VersionVector};
 
-use super::Visible;
+use super::{Visible, last_end};
 use crate::body::{Document, Version};
+use crate::expiry::standing;
 use crate::json::Json;
 use crate::path::Path;
 
@@ -88,10 +89,10 @@ impl Custom {
 
     pub(super) fn visible(&self, path: &Path, document: &Document) -> Result<Visible, ResolverError> {
         let mut versions: Vec<&Version> = document.versions().iter().collect();
-        versions.sort_by_key(|version| version.rank());
+        versions.sort_by_key(|version| standing(version));
         let candidate = |version: &Version| Candidate {
             value: version.body.json(),
-            hlc: version.hlc,
+            hlc: standing(version).0,
             origin: version.dot.node,
             vector_clock: document.vv().clone(),
         };
@@ -101,7 +102,9 @@ impl Custom {
         let outcome = versions[1..].iter().try_fold(candidate(oldest), |so_far, version| {
             self.resolver.resolve(path, &so_far, &candidate(version))
         })?;
-        Ok(Visible { value: outcome.value, ..Visible::of(newest, document) })
+        let expired = outcome.value.is_none() && newest.body.is_end();
+        let expires_ms = outcome.value.as_ref().and_then(|_| last_end(document.versions()));
+        Ok(Visible { value: outcome.value, expires_ms, expired, ..Visible::of(newest, document) })
     }
 }
 

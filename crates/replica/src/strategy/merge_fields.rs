@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use rejoin_causal::{Dot, Hlc, plant};
 
-use super::{Visible, last_write_wins};
+use super::{Visible, last_end, last_write_wins};
 use crate::body::{Body, Document, Field, Fields, Version};
 use crate::json::Json;
 use crate::merge_patch;
@@ -19,6 +19,7 @@ pub fn visible(document: &Document) -> Option<Visible> {
     let mut visible = Visible::of(newest, document);
     if let Some(fields) = merged(values()) {
         visible.value = Some(fields.json());
+        visible.expires_ms = last_end(values());
     }
     Some(visible)
 }

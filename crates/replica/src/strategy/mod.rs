@@ -11,6 +11,7 @@ pub mod merge_fields;
 use rejoin_causal::{Dot, Hlc};
 
 use crate::body::{Document, Version};
+use crate::expiry::as_of;
 use crate::json::Json;
 use crate::path::Path;
 
@@ -51,8 +52,9 @@ impl Strategy {
         }
     }
 
-    /// What a reader of `document` sees; `None` for a document without versions.
-    pub fn visible(&self, path: &Path, document: &Document) -> Option<Visible> {
+    /// What a reader of `document` sees at `wall_ms`; `None` for a document without versions.
+    pub fn visible(&self, path: &Path, document: &Document, wall_ms: u64) -> Option<Visible> {
+        let document = &*as_of(document, wall_ms);
         let newest = last_write_wins::winner(document.versions())?;
         // One version, and nothing to decide: nearly every read.
         if document.versions().len() == 1 {
@@ -82,6 +84,10 @@ pub struct Visible {
     pub hlc: Hlc,
     /// How many other versions are live.
     pub conflicts: usize,
+    /// When nothing of the value will be left, in Unix milliseconds, unless somebody writes. `None`: no such time is known.
+    pub expires_ms: Option<u64>,
+    /// It reads as deleted because its time has come.
+    pub expired: bool,
     /// The resolver failed, and this is the last-write-wins view instead.
     pub resolver_failed: bool,
 }
@@ -93,7 +99,16 @@ impl Visible {
             version: winner.dot,
             hlc: winner.hlc,
             conflicts: document.versions().len().saturating_sub(1),
+            expires_ms: winner.body.expires_ms(),
+            expired: winner.body.is_end(),
             resolver_failed: false,
         }
     }
+}
+
+/// When the last of these values ends; `None` when one of them does not.
+fn last_end<'a>(versions: impl IntoIterator<Item = &'a Version>) -> Option<u64> {
+    let values = versions.into_iter().filter(|version| !version.body.is_tombstone());
+    let ends: Option<alloc::vec::Vec<u64>> = values.map(|version| version.body.expires_ms()).collect();
+    ends?.into_iter().max()
 }

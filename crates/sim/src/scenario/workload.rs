@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rejoin_causal::Dot;
 use rejoin_replica::json::Json;
 use rejoin_replica::path::Path;
-use rejoin_replica::{Change, Condition, Observed, View, Write};
+use rejoin_replica::{Change, Condition, Observed, Ttl, View, Write};
 
 use crate::oracle::Object;
 use crate::rng::Rng;
@@ -24,12 +24,15 @@ pub(super) struct Workload {
     deletes: u64,
     contexts: u64,
     conditions: u64,
+    /// Writes in a thousand that have a time to live, and what those draw from.
+    ttls: u64,
+    ttl: Rng,
     /// Versions that clients read at some time, by path.
     read: BTreeMap<Path, Vec<Dot>>,
 }
 
 impl Workload {
-    pub(super) fn new(rng: &mut Rng, paths_max: Option<usize>) -> Workload {
+    pub(super) fn new(rng: &mut Rng, paths_max: Option<usize>, ttls: u64, ttl: Rng) -> Workload {
         let many = rng.chance(150);
         let count = if many { rng.between(150, 300) } else { rng.between(1, 8) };
         let prefixes = ["l", "f", "m", "c"];
@@ -50,6 +53,8 @@ impl Workload {
             deletes: *rng.pick(&[100, 300, 450]),
             contexts: *rng.pick(&[0, 150, 400]),
             conditions: *rng.pick(&[0, 100]),
+            ttls,
+            ttl,
             read: BTreeMap::new(),
         }
     }
@@ -126,6 +131,8 @@ impl Workload {
         if rng.chance(300) {
             self.read.insert(path.clone(), live);
         }
-        Some(Write { path, change, condition, observed })
+        let ttl = self.ttl.chance(self.ttls).then(|| *self.ttl.pick(&[1, 20, 300, 3_000, 20_000]));
+        let ttl = ttl.and_then(|ms: u64| Ttl::of_ms(self.ttl.between(1, ms)).ok());
+        Some(Write { path, change, condition, observed, ttl })
     }
 }

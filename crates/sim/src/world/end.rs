@@ -181,8 +181,9 @@ impl World {
                     .flat_map(|document| document.versions())
                     .map(|version| version.dot)
                     .collect();
-                let expected = self.oracle.visible(rule(path), &live);
-                let shown = document.and_then(|document| policy.visible(path, document));
+                let wall_ms = self.nodes[*node].clock.now(self.now_ms).wall_ms;
+                let expected = self.oracle.visible(rule(path), &live, wall_ms);
+                let shown = document.and_then(|document| policy.visible(path, document, wall_ms));
                 let shown = shown.and_then(|visible| visible.value);
                 let found = shown.as_ref().map(|json| json.get::<Object>().ok());
                 ensure(found == expected.clone().map(Some), Promise::Strategy, || {
@@ -192,6 +193,31 @@ impl World {
                     self.trace.mark("three siblings at the end");
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Runs on until every value with a time to live has ended, and fails when one is still there.
+    pub fn check_ended(&mut self, bound_ms: u64) -> Result<(), Violation> {
+        let latest = self.oracle.writes().values().filter_map(|write| write.expires_ms).max();
+        let now = |world: &World, node: &Node| node.clock.now(world.now_ms).wall_ms;
+        let walls = self.nodes.iter().map(|node| now(self, node));
+        let Some(pause_ms) = latest.map(|latest| latest.saturating_sub(walls.min().unwrap_or(latest))) else {
+            return Ok(());
+        };
+        let config = &self.settings.config;
+        let patience_ms = config.expire_grace_ms + config.expire_stagger_ms + 1_000;
+        self.run_until(self.now_ms + pause_ms + patience_ms + 1_000)?;
+        self.converge(bound_ms)?;
+        for node in 0..self.nodes.len() {
+            let Some(snapshot) = self.snapshot(node) else { continue };
+            let wall_ms = now(self, &self.nodes[node]);
+            let left = snapshot
+                .expiries(0, None, wall_ms.saturating_sub(patience_ms), 1)
+                .map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
+            ensure(left.is_empty(), Promise::Expiry, || {
+                format!("{} still has a value that ended: {left:?}", self.nodes[node].name)
+            })?;
         }
         Ok(())
     }

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use rejoin_causal::{Dot, Frontier};
 use rejoin_replica::path::Path;
 use rejoin_replica::{
-    Change, Condition, Effect, Effects, Input, LinkId, Message, Observed, Refusal, Replica, Start, View,
-    Write, Written,
+    Change, Condition, Document, Effect, Effects, Expiry, Input, LinkId, Message, Observed, Refusal, Replica,
+    Start, Ttl, View, Write, Written,
 };
 
 use super::{Event, World};
 use crate::check;
 use crate::disk::DiskFault;
 use crate::node::{Committed, CrashPoint, NodeSnapshot, Recorder};
-use crate::oracle::{Known, Object, Rule};
+use crate::oracle::{Content, Known, Object, Rule};
 use crate::plant::Plant;
 use crate::strategies::rule;
 use crate::violation::{Promise, Violation, ensure};
@@ -88,6 +88,7 @@ impl World {
             return Ok(());
         }
         let now = self.nodes[node].clock.now(now_ms);
+        let with_ends = self.settings.ttl;
         let Some(process) = self.process(node, life) else { return Ok(()) };
         process.working = false;
 
@@ -116,6 +117,14 @@ impl World {
                     process.inbox.push_front(input);
                     break;
                 }
+            }
+            // What a tick ends could not be told from what came in beside it.
+            if matches!(input, Input::Tick) && with_ends {
+                match group.is_empty() {
+                    true => group.push(input),
+                    false => process.inbox.push_front(input),
+                }
+                break;
             }
             match &input {
                 Input::Message(_, Message::Push(entries) | Message::Chunk(entries)) => {
@@ -203,6 +212,7 @@ impl World {
             (None, Some(CrashPoint::AfterCommit)) => Heard::Later,
             (None, _) => Heard::Now,
         };
+        self.account_ends(node, &snapshot, &committed.ends, heard)?;
         self.account(node, &snapshot, &committed.released, heard)?;
         if !pretend {
             self.check_removed(node, &snapshot, &committed, &asked)?;
@@ -267,6 +277,7 @@ impl World {
             pretend,
             touched: BTreeSet::new(),
             removed: BTreeSet::new(),
+            ends: Vec::new(),
             failed: None,
             committed: false,
             collected: false,
@@ -274,7 +285,7 @@ impl World {
         let released = effects
             .commit(&mut recorder)
             .map_err(|error| Violation::new(Promise::RowsAgree, format!("a commit fails: {error}")))?;
-        let Recorder { touched, removed, committed, collected, failed, .. } = recorder;
+        let Recorder { touched, removed, ends, committed, collected, failed, .. } = recorder;
         process.since_scan += u64::from(committed);
         if fault.is_some() && failed.is_none() {
             // Nothing was written that could have failed.
@@ -297,7 +308,96 @@ impl World {
         if collected {
             self.trace.mark("floor rose");
         }
-        Ok(Committed { released, touched, removed, failed })
+        Ok(Committed { released, touched, removed, ends, failed })
+    }
+
+    /// Tells the oracle of the deletes that a node wrote because the time of values had come, and checks that it had.
+    fn account_ends(
+        &mut self,
+        node: usize,
+        before: &NodeSnapshot,
+        ended: &[(Path, Document)],
+        heard: Heard,
+    ) -> Result<(), Violation> {
+        let this = &self.nodes[node];
+        let Some(process) = &this.process else { return Ok(()) };
+        let (id, epoch, last_seq) = (this.id, this.epoch, process.last_seq);
+        let mut minted = Vec::new();
+        for (path, document) in ended {
+            for version in document.versions() {
+                let dot = version.dot;
+                if dot.node == id && dot.epoch == epoch && dot.seq > last_seq {
+                    minted
+                        .extend(version.body.expiry.map(|expiry| (dot, version.hlc, expiry, path, document)));
+                }
+            }
+        }
+        minted.sort_by_key(|(dot, ..)| *dot);
+        let read = |error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}"));
+        let wall_ms = this.clock.now(self.now_ms).wall_ms;
+        let patient_ms = wall_ms.saturating_sub(this.config.expire_grace_ms);
+        let name = this.name.clone();
+        for (dot, hlc, expiry, path, document) in minted {
+            let Expiry::Of(of, ended) = expiry else { continue };
+            let Some(process) = &self.nodes[node].process else { return Ok(()) };
+            ensure(dot.seq == process.last_seq + 1, Promise::DotsAreUnique, || {
+                format!("{name} minted {dot:?} after {}", process.last_seq)
+            })?;
+            let record = before.record(path).map_err(read)?;
+            let mut there: BTreeSet<Dot> = record
+                .iter()
+                .flat_map(|record| record.document.versions())
+                .map(|version| version.dot)
+                .collect();
+            // A tick may also have let something out of quarantine.
+            let known = before.frontier().map_err(read)?;
+            there.extend(
+                self.oracle
+                    .known(path, process.replica.frontier())
+                    .iter()
+                    .filter(|dot| !known.contains(**dot)),
+            );
+            let live = |dot: &Dot| document.version(*dot).is_some();
+            let due =
+                |dot: &Dot| self.oracle.has_ended(*dot, if dot.node == id { wall_ms } else { patient_ms });
+            let observed: BTreeSet<Dot> =
+                there.iter().copied().filter(|dot| !live(dot) && due(dot)).collect();
+            let rank = self.oracle.writes().get(&ended).map(|write| write.hlc);
+            ensure(observed.contains(&ended) && rank == Some(of), Promise::Expiry, || {
+                format!(
+                    "{name} ends {ended:?} of {path:?} at {wall_ms}: {:?}",
+                    self.oracle.writes().get(&ended)
+                )
+            })?;
+            self.trace.mark(if ended.node == id {
+                "a value ended"
+            } else {
+                "a node ended a value of another"
+            });
+            self.trace.mix(&[5, dot.epoch.0, dot.seq, hlc.0]);
+            self.hlc_max_ms = self.hlc_max_ms.max(hlc.unix_ms());
+            let known = Known {
+                path: path.clone(),
+                hlc,
+                content: Content::End(of, ended),
+                expires_ms: None,
+                observed,
+                kept: there.into_iter().filter(live).collect(),
+                acknowledged: false,
+            };
+            match self.oracle.record(dot, known) {
+                Err(_) if self.settings.plant == Some(Plant::ReuseEpoch) => {}
+                recorded => recorded?,
+            }
+            let this = &mut self.nodes[node];
+            if let Some(process) = this.process.as_mut() {
+                process.last_seq = dot.seq;
+            }
+            if heard != Heard::Nothing {
+                this.promised.insert(dot);
+            }
+        }
+        Ok(())
     }
 
     /// Tells the oracle of the writes of a group, in order.
@@ -309,6 +409,7 @@ impl World {
         heard: Heard,
     ) -> Result<(), Violation> {
         let mut live: BTreeMap<Path, BTreeSet<Dot>> = BTreeMap::new();
+        let wall_ms = self.nodes[node].clock.now(self.now_ms).wall_ms;
         // A write may have waited for a new identity, so what is answered is what was done.
         let mut done: Vec<(Write, Result<&Written, &Refusal>)> = Vec::new();
         for effect in released {
@@ -343,7 +444,7 @@ impl World {
                 versions.map(|version| version.dot).collect()
             });
             let rule = rule(&write.path);
-            let visible = self.oracle.visible(rule, versions);
+            let visible = self.oracle.visible(rule, versions, wall_ms);
             let settles = write.change.settles();
             let there = visible.is_some() || (settles && !versions.is_empty());
             let admitted = match &write.condition {
@@ -394,7 +495,12 @@ impl World {
                     };
                     let kept: BTreeSet<Dot> = versions.difference(&observed).copied().collect();
                     let stamp = (written.hlc, written.dot);
-                    let content = self.oracle.content(rule, &write.change, &observed, stamp);
+                    let content = self.oracle.content(rule, &write.change, &observed, stamp, wall_ms);
+                    let ttl_ms = write.ttl.map(Ttl::ms);
+                    let expires_ms = self.oracle.expires_ms(&write.change, &content, ttl_ms, written.hlc);
+                    if versions.iter().any(|dot| self.oracle.has_ended(*dot, wall_ms)) {
+                        self.trace.mark("a write over a value that had ended");
+                    }
                     versions.clone_from(&kept);
                     versions.insert(written.dot);
                     self.hlc_max_ms = self.hlc_max_ms.max(written.hlc.unix_ms());
@@ -402,6 +508,7 @@ impl World {
                         path: write.path.clone(),
                         hlc: written.hlc,
                         content,
+                        expires_ms,
                         observed,
                         kept,
                         acknowledged: heard == Heard::Now,
@@ -411,7 +518,7 @@ impl World {
                         Err(_) if reuses => {}
                         recorded => recorded?,
                     }
-                    let shown = self.oracle.visible(rule, versions);
+                    let shown = self.oracle.visible(rule, versions, wall_ms);
                     let found = written.visible.value.as_ref().map(|json| json.get::<Object>().ok());
                     ensure(found == shown.clone().map(Some), Promise::Strategy, || {
                         format!("{write:?} made {:?}, and should have made {shown:?}", written.visible)

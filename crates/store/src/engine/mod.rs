@@ -104,7 +104,7 @@ pub enum Keyspace {
     Tombstones,
     /// Identity, frontier, floors and format version.
     Meta,
-    /// Paths with open and with settled conflicts.
+    /// Paths with open and with settled conflicts, and paths by the time at which a value of theirs ends.
     Conflicts,
 }
 

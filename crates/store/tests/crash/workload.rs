@@ -9,8 +9,8 @@ use rejoin_causal::{Dot, NodeId};
 use rejoin_replica::json::Json;
 use rejoin_replica::path::Path;
 use rejoin_replica::{
-    Change, Condition, Config, Input, Now, Observed, Policy, Replica, RequestId, Start, Strategy, View as _,
-    Write,
+    Change, Condition, Config, Input, Now, Observed, Policy, Replica, RequestId, Start, Strategy, Ttl,
+    View as _, Write, first_end,
 };
 use rejoin_store::{FjallEngine, FjallOptions, Store, StoreError, SyncPolicy};
 
@@ -126,10 +126,12 @@ impl Writer {
     fn commit(&mut self, writes: Vec<(String, Option<String>)>) {
         self.now += 10;
         let inputs = writes.into_iter().map(|(path, value)| {
+            // Every other path has values with an end, far away: their index has to agree after a crash.
+            let ttl = path.ends_with(['0', '2', '4', '6', '8']).then(|| Ttl::of_ms(3_600_000).unwrap());
             let change = value.map_or(Change::Delete, |value| Change::Put(Json::trusted(value)));
             let path = Path::parse(&path).unwrap();
             let (condition, observed) = (Condition::Always, Observed::All);
-            Input::Write(RequestId(1), Write { path, change, condition, observed })
+            Input::Write(RequestId(1), Write { path, change, condition, observed, ttl })
         });
         let inputs: Vec<Input> = inputs.collect();
         let effects = self.replica.handle(inputs, at(self.now), &self.store.snapshot()).unwrap();
@@ -181,6 +183,7 @@ pub(crate) fn examine(directory: &File) -> Result<Found, StoreError> {
     let policy = Policy::new(Strategy::LastWriteWins);
     let (mut documents, mut versions, mut history, mut records) = (Documents::new(), 0, 0, 0);
     let (frontier, counters) = (snapshot.frontier()?, snapshot.counters()?);
+    let mut ends = Vec::new();
     for row in snapshot.documents(b"", None) {
         let (path, record) = row?;
         records += 1;
@@ -191,14 +194,17 @@ pub(crate) fn examine(directory: &File) -> Result<Found, StoreError> {
             let log = snapshot.log(node, epoch, seq, seq, 2)?;
             assert_eq!(log, [(seq, path.clone())], "the log has what is live");
         }
+        ends.extend(first_end(&record.document).map(|ms| (ms, path.clone())));
         let superseded = snapshot.history(&path).collect::<Result<Vec<_>, _>>()?;
         assert_eq!(superseded.len(), record.history as usize, "history of {}", path.as_str());
         history += superseded.len() as u64;
-        let visible = policy.strategy(&path).clone().visible(&path, &record.document);
+        let visible = policy.strategy(&path).clone().visible(&path, &record.document, at(0).wall_ms);
         if let Some(value) = visible.and_then(|visible| visible.value) {
             documents.insert(path.as_str().to_owned(), value.as_str().to_owned());
         }
     }
+    ends.sort();
+    assert_eq!(snapshot.expiries(0, None, u64::MAX, usize::MAX)?, ends, "the index of expiries");
     let feed = snapshot.feed(0).collect::<Result<Vec<_>, _>>()?;
     assert_eq!(
         (feed.len() as u64, versions),
