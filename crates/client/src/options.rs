@@ -27,7 +27,8 @@ pub struct WriteOptions {
     pub wait: Option<Duration>,
     /// Answer when so many other nodes hold the write.
     pub ack: Option<Ack>,
-    /// How long the value is to live, 1 ms to 3,650 days; without an end when left out. A delete has no use for it.
+    /// How long the value of a put or a patch is to live, 1 ms to 3,650 days; without an end when left out. Other writes have
+    /// no use for it.
     pub ttl: Option<Duration>,
 }
 
@@ -92,7 +93,7 @@ impl Client {
         json: impl Into<String>,
         options: &WriteOptions,
     ) -> Result<Written, Error> {
-        let target = format!("{}{}", path::document(path)?, options.query());
+        let target = format!("{}{}", path::document(path)?, options.query_of(options.ttl));
         self.write(options.on(Ask::new(Method::PUT, target).json(json.into()))?).await
     }
 
@@ -106,7 +107,7 @@ impl Client {
         json: impl Into<String>,
         options: &WriteOptions,
     ) -> Result<Written, Error> {
-        let target = format!("{}{}", path::document(path)?, options.query());
+        let target = format!("{}{}", path::document(path)?, options.query_of(options.ttl));
         let ask = Ask::new(Method::PATCH, target).body("application/merge-patch+json", json.into());
         self.write(options.on(ask)?).await
     }
@@ -133,12 +134,16 @@ impl Client {
 impl WriteOptions {
     /// The query of a write.
     pub(crate) fn query(&self) -> String {
-        let mut query = Vec::new();
+        self.query_of(None)
+    }
+
+    /// The query of a write of a value, which may have an end.
+    fn query_of(&self, ttl: Option<Duration>) -> String {
+        let mut query: Vec<String> = ttl.map(|ttl| format!("ttl={}", span(ttl))).into_iter().collect();
         if let Some(ack) = self.ack {
             query.push(format!("ack={}", ack.nodes));
             query.push(format!("timeout={}ms", ack.timeout.as_millis()));
         }
-        query.extend(self.ttl.map(|ttl| format!("ttl={}", span(ttl))));
         joined(&query)
     }
 

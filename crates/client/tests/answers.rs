@@ -160,6 +160,7 @@ async fn a_write_says_what_was_read_and_how_many_must_hold_it() {
     let short = answer("202 Accepted", headers, body);
     let (client, requests) = server(&[&short, &short, &short]).await;
     let options = WriteOptions {
+        ttl: Some(Duration::from_secs(90)),
         condition: Condition::Present,
         context: Some("seen".into()),
         wait: Some(Duration::from_secs(2)),
@@ -176,11 +177,15 @@ async fn a_write_says_what_was_read_and_how_many_must_hold_it() {
     client.resolve("a/b", &Resolution::Keep("v\"".into()), &options).await.unwrap();
     client.revert("a", "v", &WriteOptions::default()).await.unwrap();
     let requests = requests.await.unwrap();
-    assert!(requests[0].starts_with("PUT /api/a?ack=2&timeout=1500ms HTTP/1.1\r\n"), "{}", requests[0]);
+    assert!(
+        requests[0].starts_with("PUT /api/a?ttl=90000ms&ack=2&timeout=1500ms HTTP/1.1\r\n"),
+        "{}",
+        requests[0]
+    );
     for header in ["if-match: *", "rejoin-context: seen", "rejoin-wait: 2000ms"] {
         assert!(requests[0].to_lowercase().contains(&format!("\r\n{header}\r\n")), "{}", requests[0]);
     }
-    assert!(requests[1].starts_with("POST /api/_conflicts/a/b?ack=2"), "{}", requests[1]);
+    assert!(requests[1].starts_with("POST /api/_conflicts/a/b?ack=2&timeout=1500ms HTTP"), "{}", requests[1]);
     assert!(requests[1].ends_with(r#"{"keep":"v\""}"#), "{}", requests[1]);
     assert!(requests[2].starts_with("POST /api/history/a HTTP/1.1\r\n"), "{}", requests[2]);
     assert!(

@@ -183,8 +183,12 @@ impl Schedule {
         Ok(Schedule { opened_ms, passed: (opened_ms, None), due_wall_ms, ..Schedule::default() })
     }
 
-    /// A value ends then.
-    pub(crate) fn note(&mut self, expires_ms: u64) {
+    /// A value ends then. One that came in after its end is looked at in the next turn, not at once.
+    pub(crate) fn note(&mut self, expires_ms: u64, now: Now) {
+        let is_first = self.due_wall_ms.is_none_or(|due| due > now.wall_ms);
+        if is_first && expires_ms <= now.wall_ms {
+            self.not_before_ms = self.not_before_ms.max(now.steady_ms + 1);
+        }
         self.due_wall_ms = Some(self.due_wall_ms.map_or(expires_ms, |due| due.min(expires_ms)));
     }
 

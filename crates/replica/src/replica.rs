@@ -190,7 +190,7 @@ impl Replica {
         for (expires_ms, _) in
             group.rows.batch.expiries.iter().filter(|(_, there)| **there).map(|(row, _)| row)
         {
-            self.expiries.note(*expires_ms);
+            self.expiries.note(*expires_ms, now);
         }
         for (node, epoch) in &group.grown {
             if let Some(set) = self.frontier.row(*node, *epoch) {

@@ -32,6 +32,11 @@ impl Ledger {
         assert!(twice.is_none(), "{dot} was given to two writes");
     }
 
+    /// A write may go without anybody saying so.
+    pub(super) fn forget(&mut self, dot: Dot) {
+        self.standing.remove(&dot);
+    }
+
     /// A message came in: it may replace what it covers, and nothing else.
     pub(super) fn heard(&mut self, message: &Message) {
         match message {

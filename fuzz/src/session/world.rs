@@ -428,6 +428,7 @@ impl<'a> World<'a> {
                 Effect::Reply(request, answer) => {
                     let write = self.writes.remove(&request).expect("an answer to a question");
                     let Ok(written) = answer else { continue };
+                    self.pass_ends(written.dot.seq);
                     self.seq += 1;
                     let expected = Dot { node: self.node, epoch: self.epoch, seq: self.seq };
                     assert_eq!(written.dot, expected, "writes are numbered one by one");
@@ -435,6 +436,10 @@ impl<'a> World<'a> {
                     assert!(written.vector_clock.covers(written.dot));
                     let tombstone = matches!(write.change, Change::Delete);
                     self.ledger.answered(written.dot, &write.path, written.hlc, tombstone, &write.observed);
+                    if write.ttl.is_some() {
+                        // Its time may come at any tick.
+                        self.ledger.forget(written.dot);
+                    }
                 }
                 Effect::Send(link, frame) => {
                     let message = decode(&frame).expect("our own frame");
@@ -492,6 +497,21 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Own numbers below that, which answer nobody: each is the delete of a value whose time had come, unless it was replaced
+    /// within its group.
+    fn pass_ends(&mut self, below: u64) {
+        let snapshot = self.store.snapshot();
+        for seq in self.seq + 1..below {
+            let rows = snapshot.log(self.node, self.epoch, seq, seq, 1).expect("a log row");
+            for (_, path) in rows {
+                let record = snapshot.record(&path).expect("a record").expect("what the log names");
+                let version = record.document.version(Dot { node: self.node, epoch: self.epoch, seq });
+                assert!(version.is_some_and(|version| version.body.is_end()), "nobody asked for {version:?}");
+            }
+            self.seq = seq;
+        }
+    }
+
     /// What is cheap enough to check after every commit.
     fn check(&mut self) {
         let frontier = self.replica.frontier();
@@ -499,6 +519,7 @@ impl<'a> World<'a> {
         self.frontier = frontier.clone();
         if !self.renewing {
             let own = frontier.row(self.node, self.epoch).and_then(|set| set.last()).unwrap_or(0);
+            self.pass_ends(own + 1);
             assert_eq!(own, self.seq, "own writes applied that were never made");
         }
         let reach_ms = self.wall_max_ms + self.config.clock_skew_max_ms + 1;

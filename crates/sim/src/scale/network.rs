@@ -164,8 +164,13 @@ impl Network {
         let text = format!(r#"{{"number":{number},"text":"{}"}}"#, "x".repeat(170));
         let value = Json::parse(text.as_bytes(), &JsonLimits::default()).ok()?;
         let path = Path::parse(&format!("doc/{:03}", number % 100)).ok()?;
-        let write =
-            Write { path, change: Change::Put(value), condition: Condition::Always, observed: Observed::All };
+        let write = Write {
+            path,
+            change: Change::Put(value),
+            condition: Condition::Always,
+            observed: Observed::All,
+            ttl: None,
+        };
         let process = self.nodes[node].process.as_ref()?;
         let before = process.replica.frontier().clone();
         self.tell(node, Input::Write(RequestId(number), write));
