@@ -257,7 +257,7 @@ impl Problem {
 
     /// Shows what is there, when a value is.
     fn with_current(mut self, current: Current) -> Problem {
-        let present = match current.visible {
+        let present = match current.visible.map(|visible| *visible) {
             Some(Visible { value: Some(value), version, hlc, .. }) => Present {
                 value: Some(value),
                 etag: current.etag.map(|etag| hex(&etag)),

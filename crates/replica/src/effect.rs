@@ -83,7 +83,7 @@ pub struct BatchRefusal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Current {
     /// The visible state; `None` when there never was a document.
-    pub visible: Option<Visible>,
+    pub visible: Option<Box<Visible>>,
     /// Its entity tag.
     pub etag: Option<[u8; 16]>,
     /// Its causal past.

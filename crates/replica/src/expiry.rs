@@ -93,7 +93,7 @@ impl core::str::FromStr for Ttl {
 impl fmt::Display for Ttl {
     /// In the largest unit that divides it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fitting = UNITS.iter().rev().find(|(_, unit_ms)| self.0 % unit_ms == 0);
+        let fitting = UNITS.iter().rev().find(|(_, unit_ms)| self.0.is_multiple_of(*unit_ms));
         let (name, unit_ms) = fitting.unwrap_or(&UNITS[0]);
         write!(f, "{}{name}", self.0 / unit_ms)
     }

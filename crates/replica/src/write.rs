@@ -1,5 +1,7 @@
 //! A client's write: minted as a document state and merged like any other.
 
+use alloc::boxed::Box;
+
 use rejoin_causal::{Dot, Hlc, plant};
 
 use crate::body::{Body, Content, Document, Unit, Version};
@@ -159,7 +161,7 @@ fn admit(
 ) -> Result<(), Refusal> {
     let value: Option<&Json> = visible.and_then(|visible| visible.value.as_ref());
     let current = || Current {
-        visible: visible.cloned(),
+        visible: visible.cloned().map(Box::new),
         etag: (!document.is_empty()).then(|| etag(document)),
         vector_clock: document.vv().clone(),
     };
