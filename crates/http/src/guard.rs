@@ -17,6 +17,10 @@ use hyper::{HeaderMap, Method, Response, StatusCode, Uri};
 use crate::answer::{self, Stream};
 use crate::problem::Problem;
 use crate::query::excerpt;
+use crate::socket::subprotocols;
+
+/// The only address whose token may come as a subprotocol.
+const SOCKET: &str = "/api/_ws";
 
 /// Refuses to listen without a token where others can reach it.
 ///
@@ -67,7 +71,7 @@ impl Guard {
     pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap, local: SocketAddr) -> Result<(), Problem> {
         let host = one_host(uri, headers)?;
         match self.token {
-            Some(token) => check_token(token, headers)?,
+            Some(token) => check_token(token, headers, uri.path() == SOCKET)?,
             None => self.check_host(&host, local)?,
         }
         self.check_origin(&host, headers)
@@ -85,7 +89,8 @@ impl Guard {
             (ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, PUT, PATCH, POST, DELETE"),
             (
                 ACCESS_CONTROL_ALLOW_HEADERS,
-                "authorization, content-type, if-match, if-none-match, last-event-id, rejoin-token, rejoin-wait",
+                "authorization, content-type, if-match, if-none-match, last-event-id, rejoin-context, rejoin-token, \
+                 rejoin-wait",
             ),
             (ACCESS_CONTROL_MAX_AGE, "600"),
         ] {
@@ -106,7 +111,7 @@ impl Guard {
             headers.insert(
                 ACCESS_CONTROL_EXPOSE_HEADERS,
                 HeaderValue::from_static(
-                    "etag, retry-after, rejoin-conflicts, rejoin-count, rejoin-token, rejoin-version",
+                    "etag, retry-after, rejoin-conflicts, rejoin-context, rejoin-count, rejoin-token, rejoin-version",
                 ),
             );
         }
@@ -177,16 +182,17 @@ fn one_host(uri: &Uri, headers: &HeaderMap) -> Result<String, Problem> {
     }
 }
 
-fn check_token(expected: blake3::Hash, headers: &HeaderMap) -> Result<(), Problem> {
+fn check_token(expected: blake3::Hash, headers: &HeaderMap, is_socket: bool) -> Result<(), Problem> {
     let mut given = headers.get_all(AUTHORIZATION).iter();
     let bearer = match (given.next(), given.next()) {
         (Some(one), None) => one.as_bytes().split_at_checked(7).and_then(|(scheme, token)| {
-            scheme.eq_ignore_ascii_case(b"bearer ").then_some(token.trim_ascii())
+            scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii().to_vec())
         }),
+        (None, _) if is_socket => subprotocols::bearer(headers),
         _ => None,
     };
     // Equality of hashes takes the same time wherever they differ.
-    match bearer.map(|token| blake3::hash(token) == expected) {
+    match bearer.map(|token| blake3::hash(&token) == expected) {
         Some(true) => Ok(()),
         given => {
             let message = match given {

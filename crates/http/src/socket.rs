@@ -6,6 +6,7 @@
 mod feeds;
 mod message;
 mod request;
+pub(crate) mod subprotocols;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::body::Incoming;
-use hyper::header::ORIGIN;
+use hyper::header::{HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 use hyper::upgrade::Upgraded;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -52,6 +53,10 @@ pub(crate) fn answer(
     let headers = request.headers().iter().filter(|(name, _)| **name != ORIGIN);
     let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
     let accept = upgrade::accept(&request, headers, "a WebSocket request", HINT)?;
+    let mut response = upgrade::switching(&accept);
+    if subprotocols::offers(request.headers()) {
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocols::SPOKEN));
+    }
     let (api, connection) = (Arc::clone(api), Arc::clone(connection));
     connection.exchange.hand_over();
     // Whoever stops the server waits for the goodbye.
@@ -63,7 +68,7 @@ pub(crate) fn answer(
         }
         drop((connection, open));
     });
-    Ok(upgrade::switching(&accept))
+    Ok(response)
 }
 
 type Work = Pin<Box<dyn Future<Output = Reply> + Send>>;
@@ -185,6 +190,7 @@ impl Session {
                 true => Ok(None),
                 false => Err(message::malformed("There is no such subscription on this socket.")),
             },
+            Asked::Ping => Ok(None),
             Asked::Data(request) => {
                 match request::claim(&self.api, bytes) {
                     Ok(claim) => {

@@ -70,6 +70,7 @@ struct Change<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<Raw<'a>>,
     version: String,
+    etag: &'a str,
     origin: String,
     timestamp: u64,
     conflicts: usize,
@@ -88,6 +89,7 @@ impl<'a> Change<'a> {
             },
             value: entry.value.as_ref().map(Raw),
             version: entry.version.to_string(),
+            etag: &entry.etag,
             origin: entry.origin().to_string(),
             timestamp: entry.timestamp_ms(),
             conflicts: entry.conflicts,

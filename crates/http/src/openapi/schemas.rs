@@ -49,7 +49,8 @@ const ANSWERS: &[(&str, &str)] = &[
     ("Place", "id! text, name text?, linked! truth, holds! truth"),
     (
         "Event",
-        "event! change|snapshot-end|resync|closing, path text, op put|delete|expire, value any, version text, origin text, \
+        "event! change|snapshot-end|resync|closing, path text, op put|delete|expire, value any, version text, etag text, \
+         origin text, \
          timestamp whole, conflicts whole, token text, count whole, reason text, oldest text?",
     ),
     ("PeerAdded", "url! text, added! truth"),

@@ -11,8 +11,16 @@ use crate::problem::Problem;
 /// What a message asks for.
 #[derive(Debug)]
 pub(super) enum Asked {
-    Subscribe { prefixes: Vec<String>, since: Option<String>, snapshot: bool },
-    Unsubscribe { subscription: Box<RawValue> },
+    Subscribe {
+        prefixes: Vec<String>,
+        since: Option<String>,
+        snapshot: bool,
+    },
+    Unsubscribe {
+        subscription: Box<RawValue>,
+    },
+    /// Whether the server is there: browsers show their pages no sign of life of a socket.
+    Ping,
     Data(Data),
 }
 
@@ -108,6 +116,7 @@ impl Members<'_> {
         let allowed: &[&str] = match op.as_str() {
             "subscribe" => &["prefixes", "since", "snapshot"],
             "unsubscribe" => &["subscription"],
+            "ping" => &[],
             "get" => &["path"],
             "put" => &["path", "value", "ifMatch", "ifNoneMatch", "ttl"],
             "delete" => &["path", "ifMatch", "ifNoneMatch"],
@@ -126,6 +135,7 @@ impl Members<'_> {
                 let subscription = subscription.ok_or_else(|| missing("subscription"))?.to_owned();
                 return Ok(Asked::Unsubscribe { subscription });
             }
+            "ping" => return Ok(Asked::Ping),
             "get" => Op::Get,
             "put" => Op::Put(value.ok_or_else(|| missing("value"))?.to_owned()),
             _ => Op::Delete,
@@ -138,8 +148,8 @@ impl Members<'_> {
 /// A message that is none.
 pub(super) fn malformed(message: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid_message", message).hint(
-        "Send one JSON object per text message: `id`, `op` (`subscribe`, `unsubscribe`, `get`, `put` or `delete`) and the \
-         members of that op; see docs/changes.md.",
+        "Send one JSON object per text message: `id`, `op` (`subscribe`, `unsubscribe`, `get`, `put`, \
+         `delete` or `ping`) and the members of that op; see docs/changes.md.",
     )
 }
 

@@ -41,7 +41,7 @@ async fn lines_tell_values_then_changes() {
     let put = server.put("/api/users/b", "{\"x\":null}").await.json();
     let change = event(&mut client).await;
     assert_eq!(change["path"], "users/b");
-    for member in ["version", "timestamp", "value"] {
+    for member in ["version", "etag", "timestamp", "value"] {
         assert_eq!(change[member], put[member]);
     }
     assert_eq!(change["origin"], server.node.info().id.to_string());

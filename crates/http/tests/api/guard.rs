@@ -40,6 +40,10 @@ async fn foreign_hosts_and_origins_are_refused_before_anything_happens() {
     let answer = server.send("OPTIONS", "/api/a", &preflight, "").await;
     assert_eq!(answer.status, 204);
     assert!(answer.header("access-control-allow-methods").unwrap().contains("PUT"));
+    // What a page needs to write over what it read.
+    assert!(answer.header("access-control-allow-headers").unwrap().contains("rejoin-context"));
+    let answer = server.send("GET", "/api/a", &listed, "").await;
+    assert!(answer.header("access-control-expose-headers").unwrap().contains("rejoin-context"));
 }
 
 #[tokio::test]

@@ -234,4 +234,26 @@ async fn only_those_who_may_can_open_one() {
     closed.send("GET", "/api/_ws", &upgrade, "").await.assert_problem(401, "unauthorized");
     let bearer = ("authorization", "Bearer secret");
     assert_eq!(closed.send("GET", "/api/_ws", &with(bearer), "").await.status, 101);
+
+    // A page cannot send that header: it offers the token as a subprotocol, in base64url.
+    let subprotocols = |text| with(("sec-websocket-protocol", text));
+    let opened = closed.send("GET", "/api/_ws", &subprotocols("rejoin, rejoin.bearer.c2VjcmV0"), "").await;
+    assert_eq!((opened.status, opened.header("sec-websocket-protocol")), (101, Some("rejoin")));
+    for wrong in
+        ["rejoin", "rejoin.bearer.c2VjcmV", "rejoin.bearer.c2VjcmV0,rejoin.bearer.c2VjcmV0", "c2VjcmV0"]
+    {
+        let refused = closed.send("GET", "/api/_ws", &subprotocols(wrong), "").await;
+        refused.assert_problem(401, "unauthorized");
+    }
+    let elsewhere = [("sec-websocket-protocol", "rejoin.bearer.c2VjcmV0")];
+    closed.send("GET", "/api/status", &elsewhere, "").await.assert_problem(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn a_client_can_ask_for_a_sign_of_life() {
+    let server = Server::memory().await;
+    let mut socket = Socket::open(&server).await;
+    let reply = socket.ask(json!({"id": 7, "op": "ping"})).await;
+    assert_eq!((&reply["ok"], &reply["result"]), (&json!(true), &json!({})));
+    assert_eq!(socket.ask(json!({"id": 8, "op": "ping", "path": "x"})).await["error"], "invalid_message");
 }

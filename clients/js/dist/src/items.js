@@ -1,0 +1,22 @@
+"use strict";
+Object.defineProperty(exports, "__esModule", { value: true });
+exports.Items = void 0;
+/** A sequence that is fetched while it is read: an async iterable that can also be read as a whole. */
+class Items {
+    #make;
+    /** `make` begins an iteration; each one asks anew. */
+    constructor(make) {
+        this.#make = make;
+    }
+    [Symbol.asyncIterator]() {
+        return this.#make()[Symbol.asyncIterator]();
+    }
+    /** Everything, in an array. */
+    async toArray() {
+        const all = [];
+        for await (const item of this)
+            all.push(item);
+        return all;
+    }
+}
+exports.Items = Items;
