@@ -2,6 +2,7 @@
 
 mod api_fuzz;
 mod blackbox;
+mod js;
 mod licences;
 mod reliability;
 mod sim;
@@ -12,13 +13,15 @@ use std::process::ExitCode;
 const HELP: &str = "\
 The project's own commands.
 
-  cargo xtask test       everything that CI checks: format, lints, bare-metal build, licences, tests, planted defects, docs
+  cargo xtask test       everything that CI checks: format, lints, bare-metal build, licences, tests, planted defects,
+                         the JavaScript client, docs
   cargo xtask sim        random worlds of replicas that fail; `cargo xtask sim --help` has the arguments
   cargo xtask blackbox   real servers over failing links, judged by what their clients saw:
                          [--seconds N] [--seed S] [--nodes N] [--json FILE] [--release]
   cargo xtask reliability   the deep runs behind docs/reliability.md; `cargo xtask reliability --help`
   cargo xtask api-fuzz   a node against what docs/openapi.json allows and what it does not; needs Python and PyPI:
                          [--seconds N] [--seed N] [--rejoin PROGRAM]
+  cargo xtask js         the JavaScript client against a real server, in Node and in Chromium; needs Node 20 and npm
   cargo xtask licences   whether every dependency's licence is one that deny.toml allows
 ";
 
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
         Some("sim") => sim::run(std::env::args().skip(2)),
         Some("blackbox") => blackbox::run(&arguments),
         Some("reliability") => reliability::run(arguments.into_iter()),
+        Some("js") => js::run(),
         Some("api-fuzz") => api_fuzz::run(&arguments),
         Some("licences") => {
             licences::check().map(|count| println!("{count} packages have an allowed licence"))

@@ -30,6 +30,7 @@ pub(crate) fn run() -> Result<(), String> {
             "--nocapture",
         ])
     })?;
+    step("JavaScript client", crate::js::run)?;
     step("documentation", || {
         let mut command = Command::new(cargo_path());
         command.args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings");
