@@ -3,7 +3,7 @@
 import { ConnectionLostError, InvalidArgumentError } from './errors.js';
 import { LOAD_CHARS, LOAD_OPERATIONS } from './limits.js';
 
-const MEMBERS = new Set(['op', 'path', 'value', 'ifMatch', 'ifNoneMatch']);
+const MEMBERS = new Set(['op', 'path', 'value', 'ifMatch', 'ifNoneMatch', 'ttl']);
 
 /** An operation as the server takes it; what it means is checked there. */
 export function operation(given, stringify) {
@@ -16,7 +16,7 @@ export function operation(given, stringify) {
   if (unknown !== undefined) {
     throw new InvalidArgumentError('invalid_operation', `An operation has no member \`${unknown}\`.`, {
       path: given.path,
-      hint: 'Its members are `op`, `path`, `value`, `ifMatch` and `ifNoneMatch`.',
+      hint: 'Its members are `op`, `path`, `value`, `ifMatch`, `ifNoneMatch` and `ttl`.',
     });
   }
   const { value, ...rest } = given;

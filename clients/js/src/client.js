@@ -412,7 +412,7 @@ export class Client {
   }
 
   async #write(method, target, path, body, options, contentType = 'application/json') {
-    const { ifMatch, ifNoneMatch, context, ack, wait, ...rest } = options;
+    const { ifMatch, ifNoneMatch, context, ack, wait, ttl, ...rest } = options;
     const headers = body === undefined ? {} : { 'content-type': contentType };
     if (ifMatch !== undefined) headers['if-match'] = tags(ifMatch);
     if (ifNoneMatch !== undefined) headers['if-none-match'] = tags(ifNoneMatch);
@@ -421,7 +421,11 @@ export class Client {
     const { nodes, timeout: ackTimeout = 5_000 } = typeof ack === 'number' ? { nodes: ack } : (ack ?? {});
     const answer = await this.#ask({
       method,
-      target: `${target}${ack === undefined ? '' : query({ ack: nodes, timeout: `${ackTimeout}ms` })}`,
+      target: `${target}${query({
+        ack: nodes,
+        timeout: ack === undefined ? undefined : `${ackTimeout}ms`,
+        ttl: typeof ttl === 'number' ? `${ttl}ms` : ttl,
+      })}`,
       body,
       ...this.#of(rest),
       headers,

@@ -295,3 +295,20 @@ test('a scan whose connection is lost goes on behind its last item, forwards and
     }
   }, ConnectionError);
 });
+
+test('a value ends when its time has come, and followers hear of it', async (t) => {
+  const server = await Server.start(t);
+  const client = createClient(server.url);
+  t.after(() => client.close());
+  const live = await client.live('sessions').ready();
+  const ended = new Promise((resolve) => {
+    live.on('change', ({ path, value, previous }) => value === undefined && resolve([path, previous]));
+  });
+  await client.put('sessions/a', 1, { ttl: 1_000 });
+  await client.batch([{ path: 'sessions/b', value: 2, ttl: '10m' }]);
+  assert.deepEqual(await ended, ['sessions/a', 1]);
+  assert.deepEqual(
+    [await client.get('sessions/a'), await client.get('sessions/b'), live.size],
+    [undefined, 2, 1],
+  );
+});

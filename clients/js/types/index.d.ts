@@ -56,6 +56,8 @@ export interface WriteOptions extends RequestOptions {
   wait?: number;
   /** Answers when so many other nodes hold the write, or the time (5,000 ms) is up: see `receipt`. */
   ack?: number | { nodes: number; timeout?: number };
+  /** The value ends then, everywhere, as if deleted: ms, or text such as `10m`. Of `put` and `patch`. */
+  ttl?: number | string;
 }
 
 /** The visible state of a path. */
@@ -179,6 +181,8 @@ export interface Operation {
   op?: 'put' | 'replace' | 'patch' | 'delete';
   path: string;
   value?: any;
+  /** Such as `10m`. */
+  ttl?: string;
   ifMatch?: string | readonly string[];
   ifNoneMatch?: string | readonly string[];
 }
@@ -214,8 +218,9 @@ export interface Items<T> extends AsyncIterable<T> {
 export interface ChangeEvent<T = any> {
   event: 'change';
   path: string;
-  op: 'put' | 'delete';
-  /** Absent after a delete. */
+  /** `expire`: the time of the value had come. */
+  op: 'put' | 'delete' | 'expire';
+  /** Absent unless `put`. */
   value?: T;
   version: string;
   etag: string;

@@ -90,7 +90,7 @@ impl Guard {
             (
                 ACCESS_CONTROL_ALLOW_HEADERS,
                 "authorization, content-type, if-match, if-none-match, last-event-id, rejoin-context, rejoin-token, \
-                 rejoin-wait",
+                 rejoin-ttl, rejoin-wait",
             ),
             (ACCESS_CONTROL_MAX_AGE, "600"),
         ] {

@@ -96,9 +96,10 @@ export class LiveMap {
     const previous = values.get(entry.path);
     // Told at least once: the same version says nothing new.
     if (op === 'put' && previous?.version === entry.version && previous.etag === entry.etag) return;
-    if (op === 'delete') values.delete(entry.path);
-    else values.set(entry.path, entry);
-    if (values === this.#values) this.#tell(entry.path, previous, op === 'delete' ? undefined : entry);
+    // Deleted, or its time had come.
+    if (op === 'put') values.set(entry.path, entry);
+    else values.delete(entry.path);
+    if (values === this.#values) this.#tell(entry.path, previous, op === 'put' ? entry : undefined);
   }
 
   #replace() {
