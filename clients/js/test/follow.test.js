@@ -104,7 +104,7 @@ for (const [way, WebSocket] of WAYS) {
     const writer = createClient({ url: server.url, attempts: 1 });
     t.after(() => Promise.all([reader.close(), writer.close()]));
     const map = new Map();
-    const seen = { resync: 0, interrupted: 0, changes: 0 };
+    const seen = { resync: 0, interrupted: 0, change: 0 };
     const live = reader.live('n');
     let stale = 0;
     live.on('change', () => {
@@ -132,8 +132,11 @@ for (const [way, WebSocket] of WAYS) {
     })();
     for (let round = 0; round < 6; round += 1) {
       const before = written;
-      const cutOff = seen.interrupted;
+      const told = seen.change;
       await eventually(() => written > before + 25, 'writes are done');
+      // A connection that is not there yet cannot be cut.
+      await eventually(() => seen.change > told, 'the reader follows');
+      const cutOff = seen.interrupted;
       if (round % 2 === 0) {
         await server.kill();
         await server.up();
