@@ -117,6 +117,9 @@ for (const [way, WebSocket] of WAYS) {
     await subscription.ready;
 
     let writing = true;
+    t.after(() => {
+      writing = false;
+    });
     let written = 0;
     const writers = (async () => {
       while (writing) {
