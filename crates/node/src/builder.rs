@@ -205,7 +205,8 @@ impl Builder {
     pub async fn open(self) -> Result<Node, Error> {
         self.check()?;
         let metrics = Arc::new(Metrics::default());
-        let policy = Arc::new(self.policy(&metrics)?);
+        let policy =
+            Arc::new(policy_of(self.default_strategy.clone(), self.strategies.iter().cloned(), &metrics)?);
         let cluster_secret = self.cluster_secret.as_ref().map(ClusterSecret::new);
         let cluster = match &cluster_secret {
             Some(secret) => ClusterId::of_secret(secret),
@@ -281,7 +282,7 @@ impl Builder {
                 policy_hash: hex(&policy.hash()),
                 local_addr,
             },
-            policy,
+            policy: RwLock::new(policy),
             clock,
             config: self.config.clone(),
             link_limits: LinkLimits::default(),
@@ -350,15 +351,6 @@ impl Builder {
         Ok(())
     }
 
-    fn policy(&self, metrics: &Arc<Metrics>) -> Result<Policy, Error> {
-        let mut policy = Policy::new(watched(self.default_strategy.clone(), metrics));
-        for (prefix, strategy) in &self.strategies {
-            let prefix = Path::parse(prefix.trim_end_matches('/'))?;
-            policy = policy.with(&prefix, watched(strategy.clone(), metrics));
-        }
-        Ok(policy)
-    }
-
     fn limits(&self) -> Limits {
         Limits {
             value_bytes: self.config.value_bytes_max,
@@ -400,6 +392,20 @@ impl Builder {
         let opened = tokio::task::spawn_blocking(open).await;
         opened.map_err(|failed| Error::Corrupt(format!("the store could not be opened: {failed}")))?
     }
+}
+
+/// A policy whose resolvers are watched.
+pub(crate) fn policy_of(
+    default: Strategy,
+    rules: impl IntoIterator<Item = (String, Strategy)>,
+    metrics: &Arc<Metrics>,
+) -> Result<Policy, Error> {
+    let mut policy = Policy::new(watched(default, metrics));
+    for (prefix, strategy) in rules {
+        let prefix = Path::parse(prefix.trim_end_matches('/'))?;
+        policy = policy.with(&prefix, watched(strategy, metrics));
+    }
+    Ok(policy)
 }
 
 fn millis(duration: Duration) -> u64 {

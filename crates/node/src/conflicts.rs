@@ -103,7 +103,7 @@ impl Node {
         let (lower, upper) = prefix.key_range();
         Ok(Conflicts {
             snapshot: self.shared().snapshot()?,
-            policy: Arc::clone(&self.shared().policy),
+            policy: self.shared().policy(),
             lower,
             upper,
             state: ConflictState::All,

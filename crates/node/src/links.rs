@@ -26,6 +26,9 @@ const STABLE_AFTER: Duration = Duration::from_secs(5);
 /// What a peer is told while nothing can be taken from it.
 pub(crate) const DISK_FULL: &str = "the disk of this node is nearly full; it links again when there is room";
 
+/// What a peer is told when this node goes by other strategies. Who reads it dials again without delay.
+pub(crate) const POLICY_CHANGED: &str = "the conflict strategies of this node have changed";
+
 /// Where the replica's thread puts what it has for a link.
 #[derive(Clone, Debug)]
 pub(crate) struct Ports {
@@ -231,8 +234,9 @@ async fn keep_dialing(shared: Arc<Shared>, url: PeerUrl, name: String, mut stopp
             // A task of its own: when this peer is removed, the link still says goodbye in order.
             let run = tokio::spawn(run_link(Arc::clone(&shared), link, Some(name.clone())));
             let reason = run.await.unwrap_or_else(|_| "the link's task ended".to_string());
+            let good = started.elapsed() >= STABLE_AFTER || reason == POLICY_CHANGED;
             shared.links.update_dialed(&name, |dialed| dialed.last_error = Some(reason));
-            started.elapsed() >= STABLE_AFTER
+            good
         };
         let stable = tokio::select! {
             stable = attempt => stable,

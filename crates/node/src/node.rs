@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rejoin_causal::{Epoch, NodeId};
+use rejoin_causal::{Epoch, NodeId, VersionVector};
 use rejoin_link::{AcceptError, HandshakeError, accept};
 use rejoin_replica::json::{Json, JsonLimits};
 use rejoin_replica::path::{Path, Prefix, Scope};
-use rejoin_replica::{Change, Condition, Input, Observed, RoundReport, Ttl, View as _, Write};
+use rejoin_replica::{Change, Condition, Input, Observed, RoundReport, Strategy, Ttl, View as _, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::Error;
-use crate::builder::Builder;
+use crate::builder::{Builder, policy_of};
 use crate::clock::wall_ms;
 use crate::config::{Durability, Limits, ROUND_WAIT_MAX};
 use crate::entry::{Entry, HistoryEntry, HistoryPage};
@@ -46,7 +46,7 @@ pub struct NodeInfo {
     pub data_dir: Option<PathBuf>,
     /// The name of its storage engine.
     pub engine: &'static str,
-    /// The hash of its conflict strategies, in hex.
+    /// The hash of its conflict strategies at the start, in hex.
     pub policy_hash: String,
     /// Where it listens for links, when it does so itself.
     pub local_addr: Option<SocketAddr>,
@@ -147,7 +147,7 @@ impl Node {
         let snapshot = self.shared().snapshot()?;
         // After the snapshot: it must cover what that shows.
         let applied = self.shared().applied();
-        Ok(Scan::new(snapshot, applied, Arc::clone(&self.shared().policy), Ok(prefix)))
+        Ok(Scan::new(snapshot, applied, self.shared().policy(), Ok(prefix)))
     }
 
     /// The superseded versions of a path, newest first.
@@ -216,7 +216,7 @@ impl Node {
     pub fn entry(&self, path: &Path) -> Result<Option<Entry>, Error> {
         let record = self.shared().snapshot()?.record(path)?;
         Ok(record
-            .and_then(|record| Entry::of(&self.shared().policy, path.clone(), &record.document, wall_ms())))
+            .and_then(|record| Entry::of(&self.shared().policy(), path.clone(), &record.document, wall_ms())))
     }
 
     /// What this node has applied. Taken after a read, it covers what that showed, absence included: a session that
@@ -243,6 +243,29 @@ impl Node {
         let mut committed = self.shared().committed.clone();
         committed.mark_unchanged();
         let _ = tokio::time::timeout(at_most, committed.changed()).await;
+    }
+
+    /// The newest write applied of each node. Asks nobody: it is what readers see.
+    pub fn vector_clock(&self) -> VersionVector {
+        self.shared().applied().frontier.tops()
+    }
+
+    /// Goes by other strategies from now on, for reads and for writes that are made after this call; see
+    /// [`Builder::default_strategy`] and [`Builder::strategy`]. What is stored stays as it is: a strategy decides what is
+    /// shown of it. Links are made anew, so that peers hear of it; they should be given the same.
+    ///
+    /// Subscribers are not told of values that look different now. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error::Path`] when a prefix is none; then nothing has changed.
+    pub fn set_strategies(
+        &self,
+        default: Strategy,
+        rules: impl IntoIterator<Item = (String, Strategy)>,
+    ) -> Result<(), Error> {
+        let shared = self.shared();
+        shared.set_policy(policy_of(default, rules, &shared.metrics)?);
+        Ok(())
     }
 
     /// What does not change while the node runs.
@@ -311,8 +334,9 @@ impl Node {
     /// Waits until the store fails, if it ever does; tells why. The process should exit with an error then.
     pub async fn failed(&self) -> String {
         let mut failed = self.shared().failed.subscribe();
-        match failed.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
+        let reason = failed.wait_for(Option::is_some).await.map(|reason| reason.clone().unwrap_or_default());
+        match reason {
+            Ok(reason) => reason,
             Err(_) => std::future::pending().await,
         }
     }

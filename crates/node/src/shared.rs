@@ -16,7 +16,7 @@ use crate::config::QUEUE_WAIT_MAX;
 use crate::engine::{NodeEngine, NodeSnapshot};
 use crate::feed::hub::Hub;
 use crate::feed::lineage::Lineage;
-use crate::links::{Links, Ports};
+use crate::links::{Links, POLICY_CHANGED, Ports};
 use crate::metrics::Metrics;
 use crate::node::NodeInfo;
 use crate::token::Applied;
@@ -56,7 +56,8 @@ pub(crate) struct Published {
 
 pub(crate) struct Shared {
     pub(crate) info: NodeInfo,
-    pub(crate) policy: Arc<Policy>,
+    /// The strategies now. The replica's thread takes them over at its next group.
+    pub(crate) policy: RwLock<Arc<Policy>>,
     pub(crate) clock: Clock,
     pub(crate) config: rejoin_replica::Config,
     pub(crate) link_limits: LinkLimits,
@@ -128,6 +129,23 @@ impl Shared {
         let mut full = self.disk_full.subscribe();
         // An end of the sender is an end of the node: nothing is left to wait for.
         let _ = full.wait_for(|full| !full).await;
+    }
+
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes the strategies, and makes links anew when they are other ones: a handshake says which a node has.
+    pub(crate) fn set_policy(&self, policy: Policy) {
+        let hash = policy.hash();
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        let mut identity = self.identity.write().unwrap_or_else(PoisonError::into_inner);
+        if identity.policy == hash {
+            return;
+        }
+        *identity = Arc::new(Identity { policy: hash, ..(**identity).clone() });
+        drop(identity);
+        self.links.close(POLICY_CHANGED, |_| true);
     }
 
     pub(crate) fn identity(&self) -> Arc<Identity> {

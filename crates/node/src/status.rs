@@ -190,7 +190,7 @@ impl Node {
             digest: entry::hex(&status.counters.values.fingerprint.to_be_bytes()),
             last_round_at: status.last_round.map(|(at_ms, _)| SystemTime::now() - ago(at_ms)),
             last_round_ms: status.last_round.map(|(_, took_ms)| took_ms),
-            policy_hash: info.policy_hash.clone(),
+            policy_hash: entry::hex(&policy),
             policy_mismatches: shared.links.with_up(|up| {
                 let others = up.values().filter(|up| up.peer.policy != policy);
                 others.map(|up| NodeId(up.peer.id)).collect()

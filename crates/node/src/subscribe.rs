@@ -291,7 +291,7 @@ impl Subscription {
                 let (path, record) = row?;
                 batch.rows += 1;
                 after = path.key();
-                if let Some(entry) = Entry::of(&self.shared.policy, path, &record.document, wall_ms())
+                if let Some(entry) = Entry::of(&self.shared.policy(), path, &record.document, wall_ms())
                     && entry.value.is_some()
                 {
                     batch.bytes += bytes(&entry);
@@ -397,7 +397,9 @@ impl Subscription {
 
     /// Tells a record as the change at `sequence`; gives its size in bytes.
     fn tell(&mut self, sequence: u64, path: Path, record: &Record) -> usize {
-        let Some(entry) = Entry::of(&self.shared.policy, path, &record.document, wall_ms()) else { return 0 };
+        let Some(entry) = Entry::of(&self.shared.policy(), path, &record.document, wall_ms()) else {
+            return 0;
+        };
         let winner = record.document.version(entry.version);
         if entry.expired && winner.is_some_and(|winner| !winner.body.is_end()) {
             // Its delete, or a newer value, will be told in its place: one version is not told with two contents.

@@ -218,7 +218,10 @@ impl Writer {
         let mut inputs = inputs;
         // Renewing an identity makes one more input; everything else is done in one turn.
         while !inputs.is_empty() {
-            let now = self.shared.clock.now();
+            let (now, policy) = (self.shared.clock.now(), self.shared.policy());
+            if !Arc::ptr_eq(&policy, self.replica.policy()) {
+                self.replica.set_policy(policy);
+            }
             let effects = self.replica.handle(std::mem::take(&mut inputs), now, &self.store.snapshot())?;
             let effects = effects.commit(&mut self.store)?;
             self.publish();
@@ -319,9 +322,9 @@ impl Writer {
         let noise = random().map_or(0, u16::from_le_bytes);
         let epoch = self.store.begin_epoch(wall_ms(), noise)?;
         let node = rejoin_causal::NodeId(key.id());
-        let old = self.shared.identity();
-        let renewed = Identity { key: Arc::new(key), epoch: epoch.0, ..(*old).clone() };
-        *self.shared.identity.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(renewed);
+        let mut identity = self.shared.identity.write().unwrap_or_else(PoisonError::into_inner);
+        *identity = Arc::new(Identity { key: Arc::new(key), epoch: epoch.0, ..(**identity).clone() });
+        drop(identity);
         tracing::warn!(%node, "took a new identity");
         self.shared.links.close("the node took a new identity", |_| true);
         Ok(Some(Input::Renewed { node, epoch }))

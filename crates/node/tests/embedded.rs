@@ -436,3 +436,63 @@ async fn waiting_for_a_token_ends_with_the_time_or_the_node() {
     b.close().await.unwrap();
     assert!(matches!(waiting.await.unwrap(), Err(Error::Closed)));
 }
+
+/// Strategies are how a node looks at its data: they can be changed while it runs, without losing anything.
+#[tokio::test]
+async fn strategies_change_while_a_node_runs() {
+    let a = memory("a").await;
+    let b = memory("b").await;
+    // Neither has seen the other's write.
+    let older = a.put("stock/apples", &json!({"count": 7})).await.unwrap().hlc;
+    eventually("the clock has moved on", async || {
+        b.put("stock/apples", &json!({"count": 3})).await.unwrap().hlc.unix_ms() > older.unix_ms()
+    })
+    .await;
+    a.add_peer(&url(&b)).unwrap();
+    for node in [&a, &b] {
+        eventually("the conflict is on both", async || {
+            node.entry(&Path::parse("stock/apples").unwrap()).unwrap().unwrap().conflicts == 1
+        })
+        .await;
+        assert_eq!(read(node, "stock/apples").await, Some(json!({"count": 3})), "the newest wins");
+    }
+
+    let least =
+        rejoin::Custom::new("least 1", |_: &Path, local: &rejoin::Candidate, remote: &rejoin::Candidate| {
+            let count = |candidate: &rejoin::Candidate| {
+                let value: Value = candidate.value.as_ref().unwrap().get().unwrap();
+                value["count"].as_u64().unwrap()
+            };
+            let (local, remote) = (local.clone(), remote.clone());
+            Ok(if count(&local) < count(&remote) { local } else { remote })
+        });
+    for (strategy, shown) in
+        [(Strategy::FirstWriteWins, json!({"count": 7})), (Strategy::Custom(least), json!({"count": 3}))]
+    {
+        for node in [&a, &b] {
+            node.set_strategies(Strategy::LastWriteWins, [("stock/".to_owned(), strategy.clone())]).unwrap();
+            assert_eq!(read(node, "stock/apples").await, Some(shown.clone()), "{}", strategy.name());
+        }
+        for node in [&a, &b] {
+            eventually("the two are linked and know of each other's strategies", async || {
+                let peers = node.peers();
+                peers.iter().any(|peer| peer.id.is_some() && !peer.policy_differs)
+            })
+            .await;
+        }
+    }
+
+    // Writes go by it too: the next ones, and no others.
+    a.set_strategies(Strategy::FirstWriteWins, []).unwrap();
+    let refused = a.put("stock/apples", &json!({"count": 1})).await;
+    assert!(matches!(refused, Err(Error::RejectedByStrategy(_))), "{refused:?}");
+    a.set_strategies(Strategy::LastWriteWins, []).unwrap();
+    a.put("stock/apples", &json!({"count": 1})).await.unwrap();
+
+    let wrong = a.set_strategies(Strategy::FirstWriteWins, [("a//b".to_owned(), Strategy::MergeFields)]);
+    assert!(matches!(wrong, Err(Error::Path(_))), "{wrong:?}");
+    a.put("stock/apples", &json!({"count": 2})).await.unwrap();
+    for node in [a, b] {
+        node.close().await.unwrap();
+    }
+}

@@ -227,6 +227,12 @@ impl Replica {
         &self.policy
     }
 
+    /// Goes by other strategies from the next input on. Documents are what they were: a strategy only reads them, and
+    /// shapes what is written from now on.
+    pub fn set_policy(&mut self, policy: Arc<Policy>) {
+        self.policy = policy;
+    }
+
     /// Every dot applied, uncommitted ones of the last group included.
     pub fn frontier(&self) -> &Frontier {
         &self.frontier

@@ -39,13 +39,13 @@ impl Fault {
         matches!(self, Fault::Time | Fault::SwitchedOff)
     }
 
-    /// An exception with this message.
-    pub(crate) fn threw(message: &str) -> Fault {
+    /// An exception with this message, cut when it is long.
+    pub fn threw(message: &str) -> Fault {
         Fault::Threw(excerpt(message))
     }
 
-    /// A result that is none, for this reason.
-    pub(crate) fn nonsense(message: &str) -> Fault {
+    /// A result that is none, for this reason, cut when it is long.
+    pub fn nonsense(message: &str) -> Fault {
         Fault::Nonsense(excerpt(message))
     }
 }

@@ -17,6 +17,7 @@ pub const MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const STACK_BYTES_MAX: usize = 256 * 1024;
 
 /// Stack of a thread that runs engines, in bytes. 2 MiB: that of the engine, and what its own code needs below it.
+#[cfg(feature = "engine")]
 pub(crate) const THREAD_STACK_BYTES: usize = 2 * 1024 * 1024;
 
 /// Time of one run. 1 s: far beyond what [`TICKS_MAX`] takes; it ends what does not count ticks. Faults of time depend
@@ -24,6 +25,7 @@ pub(crate) const THREAD_STACK_BYTES: usize = 2 * 1024 * 1024;
 pub const TIME_MAX: Duration = Duration::from_secs(1);
 
 /// How much longer than [`TIME_MAX`] an engine may take to notice. 250 ms: then its thread is given up.
+#[cfg(feature = "engine")]
 pub(crate) const TIME_GRACE: Duration = Duration::from_millis(250);
 
 /// How long a fault of time is remembered before the resolver is tried again on the same versions. 10 s: long enough
