@@ -1,0 +1,38 @@
+'use strict';
+
+// One call of a custom resolver: what it gets, and what may come back.
+
+const { RejoinError, shown } = require('./errors.js');
+
+const PUBLIC = ({ value, timestamp, origin, vectorClock }) => ({ value, timestamp, origin, vectorClock });
+
+/** Calls a resolver; throws when it throws, or when what it returns is no data. */
+function callResolver(resolver, path, local, remote) {
+  const result = resolver(path, PUBLIC(local), PUBLIC(remote));
+  const refuse = (problem) => new RejoinError('invalid_result', `the conflict resolver of "${path}" ${problem}`);
+  if (typeof result?.then === 'function') {
+    // Its outcome is of no use, and must not end the process either.
+    Promise.resolve(result).catch(() => {});
+    throw refuse('returned a promise: a resolver cannot wait, because every node must come to the same value');
+  }
+  if (typeof result !== 'object' || result === null || Array.isArray(result)) {
+    throw refuse(`returned ${shown(result)} instead of { value, timestamp, origin, vectorClock }`);
+  }
+  if (result.value !== null && !isJSON(result.value)) {
+    throw refuse(`returned a value that JSON cannot hold: ${shown(result.value)}`);
+  }
+  return result;
+}
+
+/** Whether a value has a JSON text that is not `null`. */
+function isJSON(value) {
+  const text = JSON.stringify(value);
+  return text !== undefined && text !== 'null';
+}
+
+/** The answer for the native half, as JSON text. `null` stands for a delete. */
+function answer({ value, timestamp, origin }) {
+  return JSON.stringify({ result: value === null ? { deleted: true, timestamp, origin } : { value, timestamp, origin } });
+}
+
+module.exports = { callResolver, answer };
