@@ -132,7 +132,9 @@ impl Server {
                     }
                 };
                 if let Some((path, change, told)) = change {
-                    let mut write = Box::pin(write(Arc::clone(self), node.clone(), id, path, change, told));
+                    let write = write(Arc::clone(self), node.clone(), id, path, change, told);
+                    // Tokio makes every 128th wait of a turn yield: the next write would overtake it.
+                    let mut write = Box::pin(tokio::task::unconstrained(write));
                     // Looked at once here, in turn: this hands it to the replica, in the order in which it was asked.
                     if poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await.is_pending() {
                         writes.push(write);
