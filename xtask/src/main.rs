@@ -4,6 +4,7 @@ mod api_fuzz;
 mod blackbox;
 mod js;
 mod licences;
+mod node;
 mod reliability;
 mod sim;
 mod test;
@@ -22,6 +23,8 @@ The project's own commands.
   cargo xtask api-fuzz   a node against what docs/openapi.json allows and what it does not; needs Python and PyPI:
                          [--seconds N] [--seed N] [--rejoin PROGRAM]
   cargo xtask js         the JavaScript client against a real server, in Node and in Chromium; needs Node 20 and npm
+  cargo xtask node       the Node.js package: builds it, runs its tests and examples; needs Node.js 20 and npm: [--release]
+                         [--bench]: its measurements instead
   cargo xtask licences   whether every dependency's licence is one that deny.toml allows
 ";
 
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         Some("reliability") => reliability::run(arguments.into_iter()),
         Some("js") => js::run(),
         Some("api-fuzz") => api_fuzz::run(&arguments),
+        Some("node") => node::run(&arguments),
         Some("licences") => {
             licences::check().map(|count| println!("{count} packages have an allowed licence"))
         }

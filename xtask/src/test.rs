@@ -36,6 +36,7 @@ pub(crate) fn run() -> Result<(), String> {
         command.args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings");
         run_command(command)
     })?;
+    step("the Node.js package", || crate::node::run(&[]))?;
     println!("\nall checks passed in {} s", started.elapsed().as_secs());
     Ok(())
 }

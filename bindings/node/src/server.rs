@@ -107,7 +107,8 @@ impl Server {
         Ok((node, listener))
     }
 
-    /// Does what it is asked; returns what is still going on when nobody can ask any more and all writes are done.
+    /// Does what it is asked; returns what is still going on when nobody can ask any more and all writes and reads of single
+    /// paths are done.
     async fn work(
         self: &Arc<Self>,
         node: &Node,
@@ -117,7 +118,7 @@ impl Server {
         let limits = JsonLimits { bytes: limits.value_bytes, depth: limits.value_depth };
         let mut waiting: VecDeque<Operation> = VecDeque::new();
         let mut writes = FuturesUnordered::new();
-        let mut others = JoinSet::new();
+        let (mut reads, mut others) = (JoinSet::new(), JoinSet::new());
         let mut open = true;
         loop {
             while writes.len() < WRITES_OPEN_MAX
@@ -127,7 +128,7 @@ impl Server {
                     Asked::Write(path, change) => Some((path, change, Told::Written)),
                     Asked::Remove(path) => Some((path, Change::Delete, Told::Whether)),
                     asked => {
-                        self.begin(node, Operation { id, asked }, &mut waiting, &mut others);
+                        self.begin(node, Operation { id, asked }, &mut waiting, &mut reads, &mut others);
                         None
                     }
                 };
@@ -143,6 +144,7 @@ impl Server {
             }
             tokio::select! {
                 Some(()) = writes.next() => {}
+                Some(_) = reads.join_next() => {}
                 Some(_) = others.join_next() => {}
                 batch = batches.recv(), if open && waiting.is_empty() => match batch {
                     Some(batch) => match operation::parse(&batch, limits) {
@@ -153,7 +155,7 @@ impl Server {
                 },
                 else => break,
             }
-            if !open && waiting.is_empty() && writes.is_empty() {
+            if !open && waiting.is_empty() && writes.is_empty() && reads.is_empty() {
                 break;
             }
         }
@@ -166,6 +168,7 @@ impl Server {
         node: &Node,
         operation: Operation,
         waiting: &mut VecDeque<Operation>,
+        reads: &mut JoinSet<()>,
         others: &mut JoinSet<()>,
     ) {
         let (server, node, id) = (Arc::clone(self), node.clone(), operation.id);
@@ -179,7 +182,7 @@ impl Server {
                 {
                     paths.push((id, path));
                 }
-                others.spawn_blocking(move || server.read(&node, &paths));
+                reads.spawn_blocking(move || server.read(&node, &paths));
             }
             Asked::Scan { prefix, limit } => {
                 others.spawn_blocking(move || {
