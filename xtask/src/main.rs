@@ -15,7 +15,7 @@ const HELP: &str = "\
 The project's own commands.
 
   cargo xtask test       everything that CI checks: format, lints, bare-metal build, licences, tests, planted defects,
-                         the JavaScript client, docs
+                         the JavaScript client, docs, the Node.js package
   cargo xtask sim        random worlds of replicas that fail; `cargo xtask sim --help` has the arguments
   cargo xtask blackbox   real servers over failing links, judged by what their clients saw:
                          [--seconds N] [--seed S] [--nodes N] [--json FILE] [--release]
