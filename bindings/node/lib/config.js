@@ -92,12 +92,23 @@ function checkResolver(value, option) {
   return value;
 }
 
+/** Whether the engine takes a text as a path: see crates/replica/src/path.rs. */
+function isPath(text) {
+  const segments = text.split('/');
+  return (
+    Buffer.byteLength(text) <= 2048 &&
+    segments.length <= 64 &&
+    !/^(?:scan|history|status|_.*)$/.test(segments[0]) &&
+    segments.every((segment) => !['', '.', '..'].includes(segment) && Buffer.byteLength(segment) <= 512) &&
+    !/[\u0000-\u001f\u007f-\u009f]|\p{Surrogate}/u.test(text)
+  );
+}
+
 /** A path that rules itself and what is below it; the empty one rules everything that has no other. */
 function checkPath(value, option) {
   check(typeof value === 'string', option, 'must be a path such as "users"', value);
   const path = value.endsWith('/') ? value.slice(0, -1) : value;
-  const legal = path === '' || path.split('/').every((segment) => segment !== '');
-  check(legal, option, 'must be a path such as "users" or "users/admins"', value);
+  check(path === '' || isPath(path), option, 'must be a path such as "users" or "users/admins"', value);
   return path;
 }
 

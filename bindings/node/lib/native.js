@@ -9,7 +9,11 @@ function platform() {
   const { platform, arch } = process;
   if (platform === 'linux') {
     // The report is the only place where Node.js says which C library it runs on.
+    const { excludeNetwork } = process.report;
+    // It would look names up otherwise.
+    process.report.excludeNetwork = true;
     const { glibcVersionRuntime } = process.report.getReport().header;
+    process.report.excludeNetwork = excludeNetwork;
     return `linux-${arch}-${glibcVersionRuntime ? 'gnu' : 'musl'}`;
   }
   return platform === 'win32' ? `win32-${arch}-msvc` : `${platform}-${arch}`;

@@ -257,7 +257,7 @@ class P2PServer {
     if (this.#state === 'closing' || this.#state === 'closed') throw this.#refusal(what);
     change();
     // A server that is starting hears of it when it has.
-    if (this.#state === 'starting') this.#starting.then(() => this.#tellPolicy(), () => {});
+    if (this.#state === 'starting') this.#starting.then(() => this.#tellPolicy()).catch(() => {});
     else if (this.#state === 'running') this.#tellPolicy();
   }
 
@@ -278,18 +278,10 @@ class P2PServer {
 
   #take([kind, id, ...rest]) {
     switch (kind) {
-      case 0: {
-        const { resolve, items } = this.#settled(id);
-        return resolve(items === null ? rest[0] : items.concat(rest[0]));
-      }
+      case 0:
       case 1:
-        return this.#settled(id).reject(new RejoinError(rest[0].code, rest[0].message, rest[0]));
-      case 2: {
-        const pending = this.#pending.get(id);
-        pending.items ??= [];
-        for (const item of rest[0]) pending.items.push(item);
-        return undefined;
-      }
+      case 2:
+        return this.#answered(kind, id, rest[0]);
       case 3:
         return this.#deliver(id, rest[0], rest[1]);
       case 4:
@@ -299,10 +291,18 @@ class P2PServer {
     }
   }
 
-  #settled(id) {
+  /** Takes an answer (0), a failure (1), or a piece of an answer (2). */
+  #answered(kind, id, answer) {
     const pending = this.#pending.get(id);
+    if (pending === undefined) return;
+    if (kind === 2) {
+      pending.items ??= [];
+      for (const item of answer) pending.items.push(item);
+      return;
+    }
     this.#pending.delete(id);
-    return pending;
+    if (kind === 1) pending.reject(new RejoinError(answer.code, answer.message, answer));
+    else pending.resolve(pending.items === null ? answer : pending.items.concat(answer));
   }
 
   #deliver(id, path, value) {

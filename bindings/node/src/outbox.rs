@@ -28,6 +28,8 @@ struct State {
     bytes: usize,
     /// The event loop has been woken and has not taken everything yet.
     woken: bool,
+    /// Nobody waits for room any more: the server closes.
+    closing: bool,
     /// Nothing more will come.
     over: bool,
     wake: Option<Wake>,
@@ -40,6 +42,7 @@ impl Outbox {
             messages: VecDeque::new(),
             bytes: 0,
             woken: false,
+            closing: false,
             over: false,
             wake: Some(wake),
         };
@@ -65,15 +68,21 @@ impl Outbox {
         state.wake_up();
     }
 
-    /// Waits until not much waits for the event loop.
+    /// Waits until not much waits for the event loop, or the server closes.
     pub(crate) async fn has_room(&self) {
         loop {
             let made = self.room.notified();
-            if self.state().bytes < OUTBOX_BYTES_MAX {
+            if self.state().has_room() {
                 return;
             }
             made.await;
         }
+    }
+
+    /// Lets go whoever waits for room: an event loop that has ended makes none.
+    pub(crate) fn close(&self) {
+        self.state().closing = true;
+        self.room.notify_waiters();
     }
 
     /// The last message: once it is taken, the event loop is let go.
@@ -109,7 +118,7 @@ impl Outbox {
         } else if state.over {
             state.wake = None;
         }
-        if state.bytes < OUTBOX_BYTES_MAX {
+        if state.has_room() {
             self.room.notify_waiters();
         }
         (!text.is_empty()).then(|| text + "]")
@@ -117,6 +126,10 @@ impl Outbox {
 }
 
 impl State {
+    fn has_room(&self) -> bool {
+        self.bytes < OUTBOX_BYTES_MAX || self.closing
+    }
+
     fn wake_up(&mut self) {
         if self.woken {
             return;

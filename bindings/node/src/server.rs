@@ -85,6 +85,7 @@ impl Server {
         let closed = node.close().await;
         failing.abort();
         self.calls.end();
+        self.outbox.close();
         // With the node they end too.
         while others.join_next().await.is_some() {}
         self.outbox.finish(match closed {

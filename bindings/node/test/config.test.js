@@ -55,7 +55,12 @@ test('wrong types and values throw at construction and name the option', () => {
     'conflict.defaultStrategy': [{ conflict: { defaultStrategy: 'newest' } }, { conflict: { defaultStrategy: null } }],
     'conflict.pathStrategies': [{ conflict: { pathStrategies: ['users'] } }, { conflict: { pathStrategies: null } }],
     'conflict.pathStrategies.users': [{ conflict: { pathStrategies: { users: 'merge' } } }, { conflict: { pathStrategies: { users: 7 } } }],
-    'conflict.pathStrategies.a//b': [{ conflict: { pathStrategies: { 'a//b': 'merge-fields' } } }],
+    ...Object.fromEntries(
+      ['a//b', '/a', 'a//', '..', 'a/./b', '_x', 'status', 'scan/x', 'a\u0000', '\ud800', 'x'.repeat(513), 'x/'.repeat(65)].map((path) => [
+        `conflict.pathStrategies.${path}`,
+        [{ conflict: { pathStrategies: { [path]: 'merge-fields' } } }],
+      ]),
+    ),
     'conflict.customResolvers.inventory': [{ conflict: { customResolvers: { inventory: 'least' } } }],
     durability: ['ram', null],
     host: ['', 7],

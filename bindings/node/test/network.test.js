@@ -97,6 +97,16 @@ test('an anti-entropy round is done when it resolves', async (t) => {
   assert.equal((await a.runAntiEntropy()).peers, 1);
 });
 
+test('servers compare what they have from time to time, by themselves', async (t) => {
+  const here = stage(t);
+  const a = await here.started('a');
+  const b = await here.started('b', { peers: [url(a)], sync: { antiEntropyInterval: 1000 } });
+  await linked(b);
+  const rounds = async () => (await (await fetch(`${url(b)}/api/status`)).json()).convergence.lastRoundAt;
+  const first = await eventually('there was a round', rounds);
+  await eventually('there was another', async () => (await rounds()) !== first);
+});
+
 test('last-write-wins: concurrent writes come to the newest everywhere', async (t) => {
   const { settled } = await apart(t, {}, (a, b) => inTurn('x', [a, 'first'], [b, 'second']));
   assert.deepEqual(await settled('x'), ['second', 'second', 'second']);

@@ -203,6 +203,7 @@ test('strategies can be set before the start and while the server runs', async (
   assert.equal((await made.put('early', 3)).value, 3);
   assert.equal((await made.put('late', 3)).value, 2);
   assert.throws(() => made.setConflictStrategy('late', 'newest'), OptionError);
+  assert.throws(() => made.setConflictStrategy('a/../b', 'custom'), OptionError);
   assert.throws(() => made.registerConflictResolver('late', 'least'), OptionError);
 });
 
