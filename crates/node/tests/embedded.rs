@@ -496,3 +496,27 @@ async fn strategies_change_while_a_node_runs() {
         node.close().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_failure_can_be_waited_for_in_a_task_of_its_own() {
+    let node = memory("a").await;
+    let waiting = tokio::spawn({
+        let node = node.clone();
+        async move { node.failed().await }
+    });
+    node.put("a", &1).await.unwrap();
+    node.close().await.unwrap();
+    assert!(!waiting.is_finished(), "closing is no failure");
+    waiting.abort();
+}
+
+/// What a node has is told without asking its replica, and is what a status says.
+#[tokio::test]
+async fn the_vector_clock_is_at_hand() {
+    let node = memory("a").await;
+    assert!(node.vector_clock().is_empty());
+    let written = node.put("a", &1).await.unwrap();
+    assert!(node.vector_clock().covers(written.dot));
+    assert_eq!(node.vector_clock(), node.status().await.unwrap().vector_clock);
+    node.close().await.unwrap();
+}
