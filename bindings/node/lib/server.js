@@ -321,7 +321,8 @@ class P2PServer {
 
   #resolve(call, number, path, local, remote) {
     try {
-      const resolver = this.#policy.byNumber(number);
+      // One that was replaced meanwhile is not asked any more.
+      const resolver = this.#policy.byNumber(number) ?? this.#policy.resolver(path);
       if (resolver === undefined) throw new RejoinError('no_resolver', `no conflict resolver is registered for "${path}"`);
       this.#native.answer(call, true, answer(callResolver(resolver, path, local, remote)));
     } catch (error) {
