@@ -441,7 +441,7 @@ async fn accept_links(shared: Arc<Shared>, listener: Listener) {
             let identity = shared.identity();
             match incoming.link(&identity, &shared.link_limits).await {
                 Ok(link) => {
-                    run_link(shared, link, None).await;
+                    run_link(shared, link, identity, None).await;
                 }
                 Err(failed) => crate::node::note_refused(&shared, &remote, &failed).await,
             }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use rejoin_causal::{Epoch, NodeId};
 use rejoin_link::{
-    Backoff, DialError, HandshakeError, Link, LinkReceiver, LinkSender, LinkStats, Peer, PeerUrl,
+    Backoff, DialError, HandshakeError, Identity, Link, LinkReceiver, LinkSender, LinkStats, Peer, PeerUrl,
     RefusalCode, dial, prefer,
 };
 use rejoin_replica::{Input, LinkId, codec};
@@ -26,8 +26,10 @@ const STABLE_AFTER: Duration = Duration::from_secs(5);
 /// What a peer is told while nothing can be taken from it.
 pub(crate) const DISK_FULL: &str = "the disk of this node is nearly full; it links again when there is room";
 
-/// What a peer is told when this node goes by other strategies. Who reads it dials again without delay.
-pub(crate) const POLICY_CHANGED: &str = "the conflict strategies of this node have changed";
+/// What a peer is told when it has heard in the handshake what does not hold any more. Who reads it dials again without
+/// delay.
+pub(crate) const INTRODUCTION_CHANGED: &str =
+    "the conflict strategies or the identity of this node have changed";
 
 /// Where the replica's thread puts what it has for a link.
 #[derive(Clone, Debug)]
@@ -232,9 +234,9 @@ async fn keep_dialing(shared: Arc<Shared>, url: PeerUrl, name: String, mut stopp
             });
             let started = Instant::now();
             // A task of its own: when this peer is removed, the link still says goodbye in order.
-            let run = tokio::spawn(run_link(Arc::clone(&shared), link, Some(name.clone())));
+            let run = tokio::spawn(run_link(Arc::clone(&shared), link, identity, Some(name.clone())));
             let reason = run.await.unwrap_or_else(|_| "the link's task ended".to_string());
-            let good = started.elapsed() >= STABLE_AFTER || reason == POLICY_CHANGED;
+            let good = started.elapsed() >= STABLE_AFTER || reason == INTRODUCTION_CHANGED;
             shared.links.update_dialed(&name, |dialed| dialed.last_error = Some(reason));
             good
         };
@@ -314,8 +316,13 @@ async fn note_dial_error(shared: &Shared, name: &str, error: &DialError) {
     shared.links.update_dialed(name, |dialed| dialed.last_error = Some(text));
 }
 
-/// Runs a link to its end; returns why it ended.
-pub(crate) async fn run_link(shared: Arc<Shared>, link: Link, url: Option<String>) -> String {
+/// Runs a link to its end; returns why it ended. `told` is what this node said of itself in the handshake.
+pub(crate) async fn run_link(
+    shared: Arc<Shared>,
+    link: Link,
+    told: Arc<Identity>,
+    url: Option<String>,
+) -> String {
     let (peer, dialed, stats) = (link.peer().clone(), link.dialed(), link.stats());
     let (sender, receiver) = link.split();
     let node = NodeId(peer.id);
@@ -342,6 +349,12 @@ pub(crate) async fn run_link(shared: Arc<Shared>, link: Link, url: Option<String
             return reason.to_string();
         }
     };
+    // Whoever changes it closes the links that are up: this one was not when that happened during its handshake.
+    if !Arc::ptr_eq(&told, &shared.identity()) {
+        shared.links.remove(id);
+        sender.close(INTRODUCTION_CHANGED).await;
+        return INTRODUCTION_CHANGED.to_string();
+    }
     if let Some(url) = &url {
         set_state(&shared, url, DialState::Connected);
     }

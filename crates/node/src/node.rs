@@ -315,7 +315,7 @@ impl Node {
         let identity = shared.identity();
         match accept(io, &identity, &shared.link_limits).await {
             Ok(link) => {
-                run_link(shared, link, None).await;
+                run_link(shared, link, identity, None).await;
             }
             Err(error) => note_refused(&shared, &remote, &AcceptError::Handshake(error)).await,
         }

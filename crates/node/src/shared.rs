@@ -16,7 +16,7 @@ use crate::config::QUEUE_WAIT_MAX;
 use crate::engine::{NodeEngine, NodeSnapshot};
 use crate::feed::hub::Hub;
 use crate::feed::lineage::Lineage;
-use crate::links::{Links, POLICY_CHANGED, Ports};
+use crate::links::{INTRODUCTION_CHANGED, Links, Ports};
 use crate::metrics::Metrics;
 use crate::node::NodeInfo;
 use crate::token::Applied;
@@ -145,7 +145,7 @@ impl Shared {
         }
         *identity = Arc::new(Identity { policy: hash, ..(**identity).clone() });
         drop(identity);
-        self.links.close(POLICY_CHANGED, |_| true);
+        self.links.close(INTRODUCTION_CHANGED, |_| true);
     }
 
     pub(crate) fn identity(&self) -> Arc<Identity> {

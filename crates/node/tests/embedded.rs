@@ -497,6 +497,30 @@ async fn strategies_change_while_a_node_runs() {
     }
 }
 
+/// A change during a handshake is one that the peer has not heard of: such a link is made anew as well.
+#[tokio::test]
+async fn strategies_that_change_during_a_handshake_are_told() {
+    for round in 0..60 {
+        let (a, b) = (memory("a").await, memory("b").await);
+        b.add_peer(&url(&a)).unwrap();
+        // Each round a little later in the handshake.
+        for _ in 0..round {
+            tokio::task::yield_now().await;
+        }
+        for node in [&a, &b] {
+            node.set_strategies(Strategy::FirstWriteWins, []).unwrap();
+        }
+        for node in [&a, &b] {
+            eventually("they are linked and know of each other's strategies", async || {
+                node.peers().iter().any(|peer| peer.id.is_some() && !peer.policy_differs)
+            })
+            .await;
+        }
+        a.close().await.unwrap();
+        b.close().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_failure_can_be_waited_for_in_a_task_of_its_own() {
     let node = memory("a").await;
