@@ -94,8 +94,8 @@ export interface HistoryEntry<T = any> extends VersionData<T> {
   version: string;
   /** The write that replaced it, as far as this node knows. */
   supersededBy: string | null;
-  /** `replaced` by a write that saw it; or, while others were live beside it, shown (`won`) or not (`lost`). */
-  outcome: 'replaced' | 'won' | 'lost';
+  /** `replaced` by a write that saw it; or, while others were live beside it, shown (`won`) or not (`lost`). `expired`: its time had come. */
+  outcome: 'replaced' | 'won' | 'lost' | 'expired';
 }
 
 /** A peer: linked, or dialed. */

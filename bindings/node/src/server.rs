@@ -280,14 +280,14 @@ async fn write(server: Arc<Server>, node: Node, id: u64, path: String, change: C
 async fn written(node: &Node, path: String, change: Change, told: Told) -> Result<String, Error> {
     let parsed = Path::parse(&path)?;
     let (condition, observed) = (Condition::Always, Observed::All);
-    let write = Write { path: parsed.clone(), change, condition, observed };
+    let write = Write { path: parsed.clone(), change, condition, observed, ttl: None };
     match node.write(write).await {
         Ok(_) if matches!(told, Told::Whether) => Ok("true".to_owned()),
         Err(Error::NotFound { .. }) if matches!(told, Told::Whether) => Ok("false".to_owned()),
         Ok(written) => Ok(shapes::written(&path, Some(&written.visible), &written.vector_clock)),
         // First-write-wins: the value after the resolution is the one that was there.
         Err(Error::RejectedByStrategy(current)) => {
-            Ok(shapes::written(&path, current.visible.as_ref(), &current.vector_clock))
+            Ok(shapes::written(&path, current.visible.as_deref(), &current.vector_clock))
         }
         // A delete of nothing.
         Err(Error::NotFound { .. }) => Ok(shapes::absent(&path, node.entry(&parsed)?.as_ref())),

@@ -42,10 +42,21 @@ pub(crate) fn warning(code: &str, message: &str) -> String {
     format!("[5,{},{}]", quoted(code), quoted(message))
 }
 
-/// What a write led to.
+/// What a write led to; nothing is visible where nobody ever wrote.
 pub(crate) fn written(path: &str, visible: Option<&Visible>, clock: &VersionVector) -> String {
     let shown = visible.and_then(|visible| visible.value.as_ref());
-    let timestamp = visible.map_or(0, |visible| visible.hlc.unix_ms());
+    state(path, shown, visible.map_or(0, |visible| visible.hlc.unix_ms()), clock)
+}
+
+/// What is there after a delete that found nothing to delete.
+pub(crate) fn absent(path: &str, last: Option<&Entry>) -> String {
+    match last {
+        Some(entry) => state(path, None, entry.timestamp_ms(), &entry.vector_clock),
+        None => state(path, None, 0, &VersionVector::new()),
+    }
+}
+
+fn state(path: &str, shown: Option<&Json>, timestamp: u64, clock: &VersionVector) -> String {
     format!(
         "{{\"path\":{},\"value\":{},\"timestamp\":{timestamp},\"vectorClock\":{}}}",
         quoted(path),
@@ -152,18 +163,4 @@ fn value(value: Option<&Json>) -> &str {
 fn unix_ms(moment: SystemTime) -> u64 {
     let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// What is shown of a delete that found nothing to delete.
-pub(crate) fn absent(path: &str, last: Option<&Entry>) -> String {
-    let none = VersionVector::new();
-    let clock = last.map_or(&none, |entry| &entry.vector_clock);
-    let visible = last.map(|entry| Visible {
-        value: None,
-        version: entry.version,
-        hlc: entry.hlc,
-        conflicts: 0,
-        resolver_failed: false,
-    });
-    written(path, visible.as_ref(), clock)
 }
