@@ -1,6 +1,7 @@
 //! The project's own commands. `cargo xtask` lists them.
 
 mod api_fuzz;
+mod bench;
 mod blackbox;
 mod js;
 mod licences;
@@ -20,6 +21,7 @@ The project's own commands.
   cargo xtask blackbox   real servers over failing links, judged by what their clients saw:
                          [--seconds N] [--seed S] [--nodes N] [--json FILE] [--release]
   cargo xtask reliability   the deep runs behind docs/reliability.md; `cargo xtask reliability --help`
+  cargo xtask bench      the figures of docs/performance.md; `cargo xtask bench --help`
   cargo xtask api-fuzz   a node against what docs/openapi.json allows and what it does not; needs Python and PyPI:
                          [--seconds N] [--seed N] [--rejoin PROGRAM]
   cargo xtask js         the JavaScript client against a real server, in Node and in Chromium; needs Node 20 and npm
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Some("blackbox") => blackbox::run(&arguments),
         Some("reliability") => reliability::run(arguments.into_iter()),
         Some("js") => js::run(),
+        Some("bench") => bench::run(&arguments),
         Some("api-fuzz") => api_fuzz::run(&arguments),
         Some("node") => node::run(&arguments),
         Some("licences") => {

@@ -235,7 +235,7 @@ fn plants(commit: &str, figures: &Value) -> String {
 }
 
 /// `1234567` as `1,234,567`.
-fn grouped(digits: &str) -> String {
+pub(crate) fn grouped(digits: &str) -> String {
     let mut shown = String::new();
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {
@@ -266,7 +266,7 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 }
 
 /// The commit that is measured, and its day.
-fn commit() -> Result<String, String> {
+pub(crate) fn commit() -> Result<String, String> {
     let output = Command::new("git").args(["show", "-s", "--format=%h of %cs"]).output();
     let output = output.map_err(|error| format!("cannot run git: {error}"))?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())

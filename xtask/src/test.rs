@@ -16,6 +16,7 @@ pub(crate) fn run() -> Result<(), String> {
     step("core crates on bare metal", bare_metal)?;
     step("licences", || licences::check().map(drop))?;
     step("figures of docs/reliability.md", crate::reliability::check)?;
+    step("figures of docs/performance.md", crate::bench::check)?;
     step("tests", || cargo(&["test", "--workspace"]))?;
     step("planted defects", || {
         cargo(&[
