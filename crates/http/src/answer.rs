@@ -31,6 +31,9 @@ pub(crate) const NDJSON: HeaderValue = HeaderValue::from_static("application/x-n
 /// Server-sent events.
 pub(crate) const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 
+/// Headers of an answer, those included that hyper adds: room for them is made once.
+const HEADERS: usize = 12;
+
 /// The body of an answer.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -74,6 +77,7 @@ impl Body for Stream {
 pub(crate) fn empty(status: StatusCode) -> Response<Stream> {
     let mut response = Response::new(Stream::Whole(None));
     *response.status_mut() = status;
+    *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response

@@ -1,5 +1,6 @@
 //! `/api/{path}`: one document.
 
+use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -61,9 +62,9 @@ fn get(
         Read::Send => answer::json(StatusCode::OK, Bytes::copy_from_slice(value.as_str().as_bytes())),
     };
     let answers = response.headers_mut();
-    put_header(answers, ETAG, format!("\"{etag}\""));
+    put_header(answers, ETAG, format_args!("\"{etag}\""));
     put_header(answers, LAST_MODIFIED, http_date(entry.hlc));
-    put_header(answers, REJOIN_VERSION, entry.version.to_string());
+    put_header(answers, REJOIN_VERSION, entry.version);
     put_conflicts(answers, entry.conflicts);
     ttl::put(answers, entry);
     context::put(answers, entry.context());
@@ -107,7 +108,7 @@ async fn delete(
     let status = if is_short(receipt.as_ref()) { StatusCode::ACCEPTED } else { StatusCode::OK };
     let body = WriteResult { receipt, ..WriteResult::of(&api.node, &written).of_delete() };
     let mut response = answer::shape(status, &body);
-    put_header(response.headers_mut(), REJOIN_VERSION, written.dot.to_string());
+    put_header(response.headers_mut(), REJOIN_VERSION, written.dot);
     put_conflicts(response.headers_mut(), written.visible.conflicts);
     context::put(response.headers_mut(), context::of_write(&written.path, written.dot));
     Ok(response)
@@ -146,13 +147,13 @@ pub(crate) async fn wrote(
     };
     let mut response = answer::shape(status, &WriteResult { receipt, ..WriteResult::of(node, written) });
     let headers = response.headers_mut();
-    put_header(headers, ETAG, format!("\"{}\"", hex(&written.etag)));
+    put_header(headers, ETAG, format_args!("\"{}\"", hex(&written.etag)));
     put_header(headers, LAST_MODIFIED, http_date(written.hlc));
-    put_header(headers, REJOIN_VERSION, written.dot.to_string());
+    put_header(headers, REJOIN_VERSION, written.dot);
     put_conflicts(headers, written.visible.conflicts);
     context::put(headers, context::of_write(&written.path, written.dot));
     if written.created {
-        put_header(headers, LOCATION, format!("/api/{}", written.path.encoded()));
+        put_header(headers, LOCATION, format_args!("/api/{}", written.path.encoded()));
     }
     Ok(response)
 }
@@ -228,16 +229,22 @@ fn put_conflicts(headers: &mut HeaderMap, conflicts: usize) {
     }
 }
 
-fn put_header(headers: &mut HeaderMap, name: HeaderName, value: String) {
-    // Digits, hexadecimal, base64 and percent-encoded text are always legal here.
-    if let Ok(value) = HeaderValue::try_from(value) {
+/// Room for a version, the longest of the usual values: 32 digits, 16 digits and a number.
+const HEADER_BYTES: usize = 72;
+
+fn put_header(headers: &mut HeaderMap, name: HeaderName, value: impl Display) {
+    let mut text = String::with_capacity(HEADER_BYTES);
+    // Writing to a string cannot fail. Digits, hexadecimal, base64 and percent-encoded text are always legal here.
+    if write!(text, "{value}").is_ok()
+        && let Ok(value) = HeaderValue::try_from(text)
+    {
         headers.insert(name, value);
     }
 }
 
 /// A stamp as HTTP writes moments, in whole seconds.
-fn http_date(hlc: Hlc) -> String {
+fn http_date(hlc: Hlc) -> httpdate::HttpDate {
     // The formatter panics behind the year 9999; a stamp can be as late as 10889.
     let moment = Duration::from_millis(hlc.unix_ms()).min(Duration::from_secs(253_402_300_799));
-    httpdate::fmt_http_date(UNIX_EPOCH + moment)
+    httpdate::HttpDate::from(UNIX_EPOCH + moment)
 }

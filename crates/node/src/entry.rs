@@ -1,7 +1,5 @@
 //! What a reader gets: a value with everything known about it.
 
-use std::fmt::Write as _;
-
 use rejoin_causal::{Dot, Hlc, NodeId, VersionVector};
 use rejoin_replica::json::Json;
 use rejoin_replica::path::Path;
@@ -191,9 +189,12 @@ pub struct HistoryPage {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| char::from(DIGITS[usize::from(value & 15)]);
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(digit(byte >> 4));
+        text.push(digit(*byte));
+    }
+    text
 }
