@@ -106,7 +106,9 @@ pub struct FjallEngine {
     /// batch is being applied moves the mark up to which snapshots see past that batch (lsm-tree 3.1,
     /// `upgrade_version_with_seqno`).
     /// Invariant: taken while no batch is being applied.
-    latest: Mutex<fjall::Snapshot>,
+    ///
+    /// Shared by all who read it: each clone of fjall's own goes through a lock and a hash map twice.
+    latest: Mutex<Arc<fjall::Snapshot>>,
     torn_bytes: u64,
     /// Size of a full write buffer.
     memtable_bytes: u64,
@@ -152,7 +154,7 @@ impl FjallEngine {
         }
         let keyspaces = open_keyspaces(OPERATION, &database, options)?;
         let files = Arc::new(Files { keyspaces, directory: directory.to_owned(), _lock: lock });
-        let latest = Mutex::new(database.snapshot());
+        let latest = Mutex::new(Arc::new(database.snapshot()));
         let (poison, writer) = (OnceLock::new(), Mutex::new(()));
         let memtable_bytes = options.memtable_bytes;
         Ok(Self { database, files, poison, writer, latest, torn_bytes, memtable_bytes })
@@ -164,7 +166,7 @@ impl FjallEngine {
         self.torn_bytes
     }
 
-    fn latest(&self) -> MutexGuard<'_, fjall::Snapshot> {
+    fn latest(&self) -> MutexGuard<'_, Arc<fjall::Snapshot>> {
         // A snapshot is replaced whole, so it is sound even if a holder of the lock panicked.
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -260,7 +262,7 @@ impl Engine for FjallEngine {
     type Snapshot = FjallSnapshot;
 
     fn snapshot(&self) -> FjallSnapshot {
-        FjallSnapshot { snapshot: self.latest().clone(), files: Arc::clone(&self.files) }
+        FjallSnapshot { snapshot: Arc::clone(&self.latest()), files: Arc::clone(&self.files) }
     }
 
     fn commit(&self, batch: RawBatch) -> Result<(), EngineError> {
@@ -282,7 +284,7 @@ impl Engine for FjallEngine {
             }
         }
         writes.commit().map_err(|error| self.poison(OPERATION, error))?;
-        *self.latest() = self.database.snapshot();
+        *self.latest() = Arc::new(self.database.snapshot());
         Ok(())
     }
 
@@ -463,7 +465,7 @@ fn message(panic: &(dyn Any + Send)) -> String {
 /// A state of a [`FjallEngine`]. While one is held, its directory stays locked and old tables stay on disk.
 #[derive(Clone)]
 pub struct FjallSnapshot {
-    snapshot: fjall::Snapshot,
+    snapshot: Arc<fjall::Snapshot>,
     files: Arc<Files>,
 }
 
