@@ -180,6 +180,26 @@ impl Fences {
         above.map(|(at, _)| at)
     }
 
+    /// Changes the sum of the run that holds `key`.
+    fn shift(&mut self, batch: &mut Batch, level: u8, key: &[u8], minus: Summary, plus: Summary) {
+        let fences = &mut self.levels[usize::from(level) - 1];
+        let run = fences.range_mut::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back();
+        match run {
+            Some((at, summary)) => {
+                *summary -= minus;
+                *summary += plus;
+                batch.digest.insert((level, at.clone()), Some(*summary));
+            }
+            // The start of all paths is a fence, with or without a row.
+            None => {
+                let mut summary = Summary::default();
+                summary -= minus;
+                summary += plus;
+                self.set(batch, level, Vec::new(), Some(summary));
+            }
+        }
+    }
+
     fn set(&mut self, batch: &mut Batch, level: u8, key: Vec<u8>, summary: Option<Summary>) {
         let fences = &mut self.levels[usize::from(level) - 1];
         match summary {
@@ -281,21 +301,23 @@ pub(crate) fn update<V: View>(
     let fence_levels = if before.stored == after.stored { 0 } else { fence_levels(&key) };
     for level in 1..=LEVELS {
         let splits = level <= fence_levels;
+        if !splits {
+            // Nearly every change of nearly every document.
+            fences.shift(&mut rows.batch, level, &key, before.summary, after.summary);
+            continue;
+        }
         // A path that becomes a fence takes its run from the fence below it; one that ceases to be gives it back.
-        let (at, mut summary) = fences.below(level, &key, !splits);
-        if splits && after.stored {
+        let (at, mut summary) = fences.below(level, &key, false);
+        if after.stored {
             let end = fences.above(level, &key).cloned();
             let run = Pending { fences, rows }.sum_at(level - 1, &key, end.as_deref())?;
             summary -= run;
             summary += after.summary;
             fences.set(&mut rows.batch, level, key.clone(), Some(run));
-        } else if splits {
+        } else {
             summary += fences.below(level, &key, true).1;
             summary -= before.summary;
             fences.set(&mut rows.batch, level, key.clone(), None);
-        } else {
-            summary -= before.summary;
-            summary += after.summary;
         }
         fences.set(&mut rows.batch, level, at, Some(summary));
     }

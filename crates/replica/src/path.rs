@@ -110,7 +110,12 @@ impl Path {
 
 impl Ord for Path {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.bytes().map(key_byte).cmp(other.0.bytes().map(key_byte))
+        // Batches are maps by path, whose paths begin alike: only the first byte that differs is looked at as a key's.
+        let pairs = self.0.bytes().zip(other.0.bytes());
+        match pairs.into_iter().find(|(ours, theirs)| ours != theirs) {
+            Some((ours, theirs)) => key_byte(ours).cmp(&key_byte(theirs)),
+            None => self.0.len().cmp(&other.0.len()),
+        }
     }
 }
 

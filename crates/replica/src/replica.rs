@@ -32,7 +32,7 @@ use crate::receipts::Receipts;
 use crate::session::Link;
 use crate::tally::Tally;
 use crate::unit::{self, Companions};
-use crate::view::{Counters, View};
+use crate::view::{Counters, Record, View};
 
 /// Who a replica is and where it starts from.
 #[derive(Clone, Debug)]
@@ -360,6 +360,18 @@ impl Replica {
         senders: Option<&Frontier>,
     ) -> Result<Moved, V::Error> {
         let before = group.rows.record(path)?;
+        self.merge_with(group, path, before, incoming, senders)
+    }
+
+    /// The same for a caller who has just read what is there.
+    pub(crate) fn merge_with<V: View>(
+        &mut self,
+        group: &mut Group<'_, V>,
+        path: &Path,
+        before: Option<Record>,
+        incoming: Document,
+        senders: Option<&Frontier>,
+    ) -> Result<Moved, V::Error> {
         let local = before.as_ref().map_or_else(Document::new, |record| record.document.clone());
         let merged = local.merge(incoming, &self.frontier, senders);
         // Only what comes in has passed quarantine; a version that is known and gone may carry any stamp.

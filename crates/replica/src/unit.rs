@@ -70,7 +70,8 @@ impl Replica {
         self.clock = clock;
         let mut written = Vec::with_capacity(count);
         for (write, (stamp, state, created)) in writes.into_iter().zip(planned) {
-            written.push(self.enact(group, write.path, stamp, state, created)?);
+            let before = group.rows.record(&write.path)?;
+            written.push(self.enact(group, write.path, before, stamp, state, created)?);
         }
         Ok(Ok(written))
     }

@@ -15,7 +15,7 @@ use crate::policy::etag;
 use crate::replica::{Group, Replica};
 use crate::strategy::merge_fields::{self, Unmentioned};
 use crate::strategy::{Strategy, Visible};
-use crate::view::View;
+use crate::view::{Record, View};
 
 /// What a write would do to a document.
 pub(crate) struct Planned {
@@ -49,7 +49,7 @@ impl Replica {
         write: Write,
     ) -> Result<Result<Written, Refusal>, V::Error> {
         let record = group.rows.record(&write.path)?;
-        let document = record.map_or_else(Document::new, |record| record.document);
+        let document = record.as_ref().map_or_else(Document::new, |record| record.document.clone());
         let dot = Dot { node: self.node, epoch: self.epoch, seq: self.seq + 1 };
         // A refused write changes nothing, not even the clock.
         let mut clock = self.clock;
@@ -62,7 +62,7 @@ impl Replica {
         let created = planned.created;
         let version = Version { dot, hlc, body: planned.content(None) };
         let state = document.written(version, |version| observes(&write, version));
-        self.enact(group, write.path, (hlc, dot), state, created).map(Ok)
+        self.enact(group, write.path, record, (hlc, dot), state, created).map(Ok)
     }
 
     /// What a write would do to `document`; decides, and changes nothing.
@@ -121,17 +121,18 @@ impl Replica {
         Ok(Planned { body, expiry, created: old.is_none() })
     }
 
-    /// Does a write that was planned: merges its state, and tells what a reader sees then.
+    /// Does a write that was planned: merges its state with what is there, `before`, and tells what a reader sees then.
     pub(crate) fn enact<V: View>(
         &mut self,
         group: &mut Group<'_, V>,
         path: Path,
+        before: Option<Record>,
         (hlc, dot): (Hlc, Dot),
         state: Document,
         created: bool,
     ) -> Result<Written, V::Error> {
         self.seq = dot.seq;
-        self.merge(group, &path, state, None)?;
+        self.merge_with(group, &path, before, state, None)?;
         self.applied(group, &path, dot, None);
 
         let document = group.rows.record(&path)?.map_or_else(Document::new, |record| record.document);
