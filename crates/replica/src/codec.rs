@@ -4,7 +4,6 @@
 //! docs/protocol.md has the layout byte by byte.
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use rejoin_causal::codec::{
@@ -49,8 +48,10 @@ const FLAG_VV: u8 = 1;
 
 /// Appends a document.
 pub fn put_document(out: &mut Vec<u8>, lives: &mut impl LifeIndex, document: &Document) {
-    let tops: VersionVector = document.versions().iter().map(|version| version.dot).collect();
-    let vv_follows = tops != *document.vv();
+    let vv_follows = match document.versions() {
+        [only] => !document.vv().tops().eq([only.dot]),
+        versions => versions.iter().map(|version| version.dot).collect::<VersionVector>() != *document.vv(),
+    };
     out.push(if vv_follows { FLAG_VV } else { 0 });
     if vv_follows {
         put_version_vector(out, lives, document.vv());
@@ -202,7 +203,7 @@ fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
 
 fn take_json(bytes: &[u8], source: Source) -> Result<Json, DecodeError> {
     match source {
-        Source::Store => Ok(Json::trusted(String::from(text(bytes)?))),
+        Source::Store => Ok(Json::trusted(text(bytes)?)),
         Source::Peer => {
             let limits = JsonLimits { bytes: VALUE_BYTES_PROTOCOL_MAX, depth: VALUE_DEPTH_PROTOCOL_MAX };
             Json::parse(bytes, &limits).map_err(|_| DecodeError("JSON value"))
