@@ -131,9 +131,11 @@ impl Node {
 
     /// Reads a value; `None` when there is none.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Error> {
-        let entry = self.entry(&Path::parse(path)?)?;
-        let value = entry.and_then(|entry| entry.value);
-        Ok(value.map(|value| value.get()).transpose()?)
+        let path = Path::parse(path)?;
+        let record = self.shared().snapshot()?.record(&path)?;
+        // The value alone: an entry tells of every version, and names them by a hash.
+        let visible = record.and_then(|record| self.shared().policy.visible(&path, &record.document));
+        Ok(visible.and_then(|visible| visible.value).map(|value| value.get()).transpose()?)
     }
 
     /// Reads every value whose path begins with `prefix`, in path order; see [`Scan`]. `users/` is a subtree, the
