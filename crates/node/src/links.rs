@@ -11,7 +11,7 @@ use rejoin_link::{
     Backoff, DialError, HandshakeError, Identity, Link, LinkReceiver, LinkSender, LinkStats, Peer, PeerUrl,
     RefusalCode, dial, prefer,
 };
-use rejoin_replica::{Input, LinkId, codec};
+use rejoin_replica::{Input, LinkId, codec, packing};
 use tokio::sync::{mpsc, watch};
 
 use crate::Error;
@@ -390,7 +390,7 @@ async fn receive_frames(
 ) -> String {
     loop {
         match receiver.recv().await {
-            Ok(Some(frame)) => match codec::decode(&frame) {
+            Ok(Some(frame)) => match packing::unpack(&frame).and_then(|frame| codec::decode(&frame)) {
                 Ok(message) => shared.tell(Input::Message(id, message)).await,
                 Err(error) => {
                     let reason = format!("a frame of {} bytes is not understood: {error}", frame.len());

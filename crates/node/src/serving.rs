@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rejoin_causal::Frontier;
-use rejoin_replica::{Audit, AuditStep, CatchUp, CatchUpStep, Input, LinkId, Message, codec};
+use rejoin_replica::{Audit, AuditStep, CatchUp, CatchUpStep, Input, LinkId, Message, codec, packing};
 use rejoin_store::{Snapshot, StoreError};
 use tokio::sync::mpsc;
 
@@ -139,7 +139,7 @@ impl Server {
     }
 
     fn send(&self, message: &Message) -> Result<(), Ended> {
-        let frame = Bytes::from(codec::encode(message));
+        let frame = Bytes::from(packing::pack(codec::encode(message)));
         self.frames.send(Outgoing::Uncounted(frame)).map_err(|_| Ended::Link)
     }
 }

@@ -8,7 +8,7 @@
 //! 3. [`message`] and `sync`: the conversation with a peer. [`CatchUp`] and [`Audit`] are its readers: they serve a
 //!    snapshot beside the replica and never wait for it.
 //! 4. [`batch`], [`view`], [`digest`]: what is read and written.
-//! 5. [`path`], [`json`], [`codec`]: what comes from outside is parsed once, here, and carried as proof.
+//! 5. [`path`], [`json`], [`codec`], [`packing`]: what comes from outside is parsed once, here, and carried as proof.
 #![no_std]
 
 extern crate alloc;
@@ -41,6 +41,7 @@ pub mod context;
 pub mod digest;
 pub mod json;
 pub mod message;
+pub mod packing;
 pub mod path;
 pub mod policy;
 pub mod strategy;
