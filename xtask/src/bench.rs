@@ -3,6 +3,7 @@
 //! `rejoin-bench` measures and leaves its figures as JSON. They are kept in docs/performance.json, with the commit they
 //! were measured at, and rendered between two markers of docs/performance.md.
 
+pub(crate) mod instructions;
 mod page;
 mod peers;
 
@@ -23,6 +24,7 @@ const HELP: &str = "\
 Measures the server, and writes the figures into docs/performance.md.
 
   cargo xtask bench [NAME...] [--peers] [--json FILE] [--full] [--documents N] [--rounds N] [--seconds N]
+  cargo xtask bench --instructions [--keep]   what small operations take, in instructions, against what was accepted
   cargo xtask bench --check     whether docs/performance.md shows what docs/performance.json says
 
 NAME is a workload: requests, scan, embedded, propagation, replication, catch-up, reconnect, bootstrap, fan-out, mesh,
@@ -44,6 +46,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
                 return Ok(());
             }
             "--check" => return check(),
+            "--instructions" => {
+                let keep = arguments.next().map(String::as_str) == Some("--keep");
+                return instructions::check(keep);
+            }
             "--peers" => peers = true,
             "--json" => json = Some(PathBuf::from(arguments.next().ok_or("--json needs a file")?)),
             "--full" => own.push(argument.clone()),

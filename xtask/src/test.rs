@@ -32,6 +32,11 @@ pub(crate) fn run() -> Result<(), String> {
         ])
     })?;
     step("JavaScript client", crate::js::run)?;
+    if crate::bench::instructions::is_possible() {
+        step("instructions of small operations", || crate::bench::instructions::check(false))?;
+    } else {
+        println!("\n== instructions of small operations: not counted, there is no valgrind");
+    }
     step("documentation", || {
         let mut command = Command::new(cargo_path());
         command.args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings");
