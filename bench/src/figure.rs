@@ -74,7 +74,7 @@ impl Figures {
 
     /// Adds a sample.
     pub(crate) fn add(&mut self, subject: &Subject<'_>, name: &str, unit: &'static str, sample: f64) {
-        eprintln!("{:28} {:34} {name:18} {sample:12.1} {unit}", subject.system, subject.case);
+        eprintln!("{:28} {:34} {name:18} {sample:12.3} {unit}", subject.system, subject.case);
         let workload = subject.workload.to_string();
         let known = self.figures.iter_mut().find(|figure| {
             figure.workload == workload

@@ -71,7 +71,7 @@ impl System {
         let mut process = Process::start(command, home.path())?;
         process.listening(port).await.with_context(|| self.name())?;
         self.prepare(port).await.with_context(|| self.name())?;
-        Ok(Running { system: self, process, port, home })
+        Ok(Running { system: self, process, port, _home: home })
     }
 
     fn command(self, tools: &Tools, port: u16, home: &TempDir) -> anyhow::Result<Command> {
@@ -156,7 +156,7 @@ pub(crate) struct Running {
     pub(crate) process: Process,
     pub(crate) port: u16,
     /// Its data; gone with this.
-    pub(crate) home: TempDir,
+    _home: TempDir,
 }
 
 impl Running {

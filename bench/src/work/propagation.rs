@@ -87,11 +87,10 @@ async fn chain(
     Ok(times)
 }
 
-/// Follows all changes from now on.
+/// Follows all changes of a node that has no documents yet.
 pub(crate) async fn subscribe(http: &mut Http) -> anyhow::Result<()> {
-    http.send("GET", "/api/_changes?feed=eventsource&since=now&heartbeat=300000", "", b"").await?;
-    crate::client::answered(http.until(b"\r\n\r\n")).await?;
-    // Nothing is told before the subscription is in place, and it says so with its snapshot's end.
+    http.send("GET", "/api/_changes?feed=eventsource&since=0&heartbeat=300000", "", b"").await?;
+    // What comes behind the end of the snapshot is told as it happens.
     crate::client::answered(http.until(b"snapshot-end")).await
 }
 
