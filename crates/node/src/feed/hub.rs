@@ -133,6 +133,17 @@ impl Hub {
         }
     }
 
+    /// Goes on to a committed position without reading, if there is no subscriber; false when there is one.
+    fn pass(&self, sequence: u64) -> bool {
+        let registry = lock(&self.registry);
+        if registry.index.is_empty() {
+            // Whoever joins from here on reads a snapshot that has all this.
+            self.position.fetch_max(sequence, Ordering::Release);
+            return true;
+        }
+        false
+    }
+
     /// Reads what was committed after its position; false when there was nothing.
     fn advance(&self, shared: &Shared) -> Result<bool, Error> {
         let position = self.position.load(Ordering::Acquire);
@@ -140,11 +151,6 @@ impl Hub {
         let counters = snapshot.counters()?;
         if counters.sequence <= position {
             return Ok(false);
-        }
-        if lock(&self.registry).index.is_empty() {
-            // Whoever joins from here on reads a snapshot that has all this.
-            self.position.store(counters.sequence, Ordering::Release);
-            return Ok(true);
         }
         let rows: Vec<(u64, Path)> =
             snapshot.feed(position).take(FEED_ROWS_PER_READ).collect::<Result<_, _>>()?;
@@ -272,8 +278,8 @@ fn follow(shared: &Shared, mut committed: watch::Receiver<u64>, runtime: &tokio:
     let _over = CloseWhenDropped(hub);
     loop {
         // Marked as seen before reading, so that a commit during the read is noticed.
-        committed.borrow_and_update();
-        loop {
+        let sequence = *committed.borrow_and_update();
+        while !hub.pass(sequence) {
             match hub.advance(shared) {
                 Ok(true) => {}
                 Ok(false) => break,
