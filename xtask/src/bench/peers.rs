@@ -29,14 +29,16 @@ pub(super) fn fetch(folder: &Path) -> Result<PathBuf, String> {
         }
         match packages.iter().try_for_each(|package| unpack(folder, &root, package)) {
             Ok(()) => fs::write(marker, "").map_err(failed)?,
-            Err(error) => drop(writeln!(missing, "{name}: {error}")),
+            Err(error) => {
+                writeln!(missing, "{name}: {error}").ok();
+            }
         }
     }
     if !npm.join("node_modules").join(NPM).exists() {
         let mut install = Command::new("npm");
         install.args(["install", "--no-audit", "--no-fund", NPM]).current_dir(&npm);
         if let Err(error) = quietly(install) {
-            drop(writeln!(missing, "PouchDB Server: {error}"));
+            writeln!(missing, "PouchDB Server: {error}").ok();
         }
     }
     print!("{missing}");
