@@ -407,21 +407,20 @@ impl<'de> Visitor<'de> for Members {
     }
 }
 
-/// Removes the white space outside strings from checked text.
+/// Removes the white space outside strings from checked text. Strings, most of most values, are passed in leaps.
 fn compact(text: &str) -> Arc<str> {
+    let bytes = text.as_bytes();
     let mut compacted = String::new();
-    let mut kept_from = 0;
-    let (mut in_string, mut escaped) = (false, false);
-    for (at, byte) in text.bytes().enumerate() {
+    let (mut at, mut kept_from) = (0, 0);
+    while let Some(byte) = bytes.get(at) {
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => in_string = !in_string,
-            b' ' | b'\t' | b'\n' | b'\r' if !in_string => {
+            b'"' => at = string_end(bytes, at + 1),
+            b' ' | b'\t' | b'\n' | b'\r' => {
                 compacted.push_str(&text[kept_from..at]);
-                kept_from = at + 1;
+                at += 1;
+                kept_from = at;
             }
-            _ => {}
+            _ => at += 1,
         }
     }
     if kept_from == 0 {
@@ -429,6 +428,19 @@ fn compact(text: &str) -> Arc<str> {
     }
     compacted.push_str(&text[kept_from..]);
     Arc::from(compacted)
+}
+
+/// Behind the quote that ends the string which goes on at `at`.
+fn string_end(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if bytes[at] == b'"' {
+            return at + 1;
+        }
+        // What is escaped is no end, whatever it is.
+        at += 2;
+    }
+    bytes.len()
 }
 
 fn not_utf8(text: &[u8], valid_bytes: usize) -> JsonError {
