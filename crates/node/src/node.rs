@@ -135,7 +135,7 @@ impl Node {
         let record = self.shared().snapshot()?.record(&path)?;
         // The value alone: an entry tells of every version, and names them by a hash.
         let visible =
-            record.and_then(|record| self.shared().policy.visible(&path, &record.document, wall_ms()));
+            record.and_then(|record| self.shared().policy().visible(&path, &record.document, wall_ms()));
         Ok(visible.and_then(|visible| visible.value).map(|value| value.get()).transpose()?)
     }
 
