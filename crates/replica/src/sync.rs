@@ -647,6 +647,9 @@ impl Replica {
             let lead_ms = Quarantine::lead_ms(&entry, &self.frontier, group.now.wall_ms);
             if lead_ms > self.config.clock_skew_max_ms {
                 self.quarantine(group, id, alloc::vec![entry], lead_ms);
+                // What the peer's frontier would have removed here stays, and its release removes nothing: the session has
+                // not swept this path, so what the peer claims next is not taken. The next session looks again.
+                self.update(id, |link| link.refuses_claims = true);
                 continue;
             }
             let dots: Vec<_> = entry.claims().collect();
