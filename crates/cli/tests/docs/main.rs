@@ -67,6 +67,9 @@ fn commands(page: &str) -> Vec<String> {
 
 fn run(name: &str, page: &str, one: &Server, two: &Server) -> usize {
     let commands = commands(page);
+    // What a line writes into a file is not to be found in the repository afterwards.
+    let place = tempfile::tempdir().unwrap();
+    let saved = place.path().join("variables-of-the-page");
     let (one, two) = (one.url(), two.url());
     let address = |url: &str| url.trim_start_matches("http://").to_owned();
     for command in &commands {
@@ -74,13 +77,13 @@ fn run(name: &str, page: &str, one: &Server, two: &Server) -> usize {
             .replace("127.0.0.1:3000", &address(&one))
             .replace("127.0.0.1:3001", &address(&two))
             .replace("<version>", "'\"$(version)\"'");
-        let saved = std::env::temp_dir().join(format!("rejoin-docs-{}", std::process::id()));
         // Variables of earlier lines stay: they are kept in a file between the lines.
         let whole = format!(
             "NODE={one}\n{PRELUDE}\n[ -f {0} ] && . {0}\n{script}\nresult=$?\ndeclare -p TOKEN CONTEXT 2>/dev/null > {0}\nexit $result",
             saved.display()
         );
-        let output = Command::new("bash").arg("-c").arg(&whole).output().expect("bash runs");
+        let output =
+            Command::new("bash").arg("-c").arg(&whole).current_dir(place.path()).output().expect("bash runs");
         let (stdout, stderr) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         let shown = format!("{name}: {command}\n{stdout}\n{stderr}");
@@ -92,7 +95,6 @@ fn run(name: &str, page: &str, one: &Server, two: &Server) -> usize {
         assert!(statuses.iter().all(|status| matches!(status.as_bytes()[0], b'2' | b'3' | b'4')), "{shown}");
         assert!(!statuses.iter().any(|status| matches!(*status, "400" | "405" | "415")), "{shown}");
     }
-    let _ = fs::remove_file(std::env::temp_dir().join(format!("rejoin-docs-{}", std::process::id())));
     commands.len()
 }
 
