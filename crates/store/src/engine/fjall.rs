@@ -4,7 +4,8 @@
 //! another name and moved into place when complete, so that a first start that is killed leaves nothing half made.
 //!
 //! What this module adds to the library: a look at the files before fjall may act on them, errors an operator can act
-//! on, a poison that remembers why, and waiting for flushes in a way that cannot wait for ever.
+//! on, a poison that remembers why, waiting for flushes in a way that cannot wait for ever, and the order in which things
+//! reach the disk: tables never hold what the journal has not synced ([`FjallEngine::seal`]).
 
 use std::any::Any;
 use std::fs;
@@ -30,9 +31,12 @@ use super::{
 /// within a small machine and leaves little to replay; it costs some 15 % of write throughput.
 const MEMTABLE_BYTES: u64 = 8 << 20;
 
-/// All sealed journals together, before fjall flushes the keyspaces that hold them back. The least fjall accepts; its
-/// default of 512 MiB would be replayed at the next open.
+/// All sealed journals together, before the keyspaces that hold them back are flushed: the size at which fjall seals one.
+/// The library's own default of 512 MiB would be replayed at the next open.
 const JOURNAL_BYTES_MAX: u64 = 64 << 20;
+
+/// What an entry of a write buffer takes beyond its key and value, roughly.
+const ENTRY_BYTES: u64 = 64;
 
 /// Blocks kept uncompressed. Enough for the upper levels of a million documents; the page cache holds the rest.
 const BLOCK_CACHE_BYTES: u64 = 64 << 20;
@@ -75,9 +79,9 @@ const STAGING_FOLDER: &str = "fjall.new";
 pub struct FjallOptions {
     /// Memory for uncompressed blocks.
     pub block_cache_bytes: u64,
-    /// Size of one write buffer. Fixed when a store is created: fjall keeps it in the store.
+    /// Size of one write buffer.
     pub memtable_bytes: u64,
-    /// Sealed journals kept, in bytes; at least 64 MiB.
+    /// Sealed journals kept, in bytes, of 64 MiB each; at least one.
     pub journal_bytes_max: u64,
     /// Background threads; at least 1.
     pub workers: usize,
@@ -101,7 +105,7 @@ pub struct FjallEngine {
     /// The first failed write. Once set, no later write is tried.
     poison: OnceLock<String>,
     /// Held during a commit.
-    writer: Mutex<()>,
+    writer: Mutex<Buffers>,
     /// The state after the last commit. fjall's own snapshots may catch a batch half applied: a flush that ends while a
     /// batch is being applied moves the mark up to which snapshots see past that batch (lsm-tree 3.1,
     /// `upgrade_version_with_seqno`).
@@ -110,8 +114,15 @@ pub struct FjallEngine {
     /// Shared by all who read it: each clone of fjall's own goes through a lock and a hash map twice.
     latest: Mutex<Arc<fjall::Snapshot>>,
     torn_bytes: u64,
-    /// Size of a full write buffer.
-    memtable_bytes: u64,
+    options: FjallOptions,
+}
+
+/// What waits in memory to become tables.
+struct Buffers {
+    /// Bytes in each keyspace's active write buffer, roughly.
+    filled: [u64; Keyspace::ALL.len()],
+    /// Journals there were after the last commit.
+    journals: usize,
 }
 
 /// What a reader needs, and what keeps the directory ours while there are readers.
@@ -152,12 +163,12 @@ impl FjallEngine {
                 return Err(EngineError::corrupt(OPERATION, format!("keyspace {keyspace} is missing")));
             }
         }
-        let keyspaces = open_keyspaces(OPERATION, &database, options)?;
+        let keyspaces = open_keyspaces(OPERATION, &database)?;
         let files = Arc::new(Files { keyspaces, directory: directory.to_owned(), _lock: lock });
         let latest = Mutex::new(Arc::new(database.snapshot()));
-        let (poison, writer) = (OnceLock::new(), Mutex::new(()));
-        let memtable_bytes = options.memtable_bytes;
-        Ok(Self { database, files, poison, writer, latest, torn_bytes, memtable_bytes })
+        let filled = std::array::from_fn(|at| files.keyspaces[at].tree.active_memtable().size());
+        let writer = Mutex::new(Buffers { filled, journals: 1 });
+        Ok(Self { database, files, poison: OnceLock::new(), writer, latest, torn_bytes, options })
     }
 
     /// Bytes of a commit that had not returned when the previous process died, dropped at open.
@@ -238,10 +249,37 @@ impl FjallEngine {
     /// Bytes that wait to be written out as tables.
     fn buffered_bytes(&self) -> u64 {
         let buffered = |keyspace: &fjall::Keyspace| {
-            let sealed = keyspace.tree.sealed_memtable_count() as u64 * self.memtable_bytes;
+            let sealed = keyspace.tree.sealed_memtable_count() as u64 * self.options.memtable_bytes;
             sealed + keyspace.tree.active_memtable().size()
         };
         self.files.keyspaces.iter().map(buffered).sum()
+    }
+
+    /// Seals the write buffers that are full, and all of them when sealed journals wait for what is in them. Workers make
+    /// tables of what is sealed.
+    ///
+    /// fjall would seal buffers by itself, and sync the journal before it writes them out. But it then writes out all that
+    /// is sealed, also what a second worker sealed after that sync: after a power cut in between, a table held a document
+    /// of a batch whose frontier, index and log were gone with the end of the journal. So the library is told of no limits
+    /// ([`keyspace_options`]), and here the journal is synced first, while no commit is under way.
+    fn seal(&self, operation: &'static str, buffers: &mut Buffers) -> Result<(), EngineError> {
+        let journals = self.database.journal_count();
+        let journals_max = self.options.journal_bytes_max.max(JOURNAL_BYTES_MAX) / JOURNAL_BYTES_MAX;
+        let hold_back = journals > buffers.journals && journals as u64 > journals_max;
+        buffers.journals = journals;
+        let is_due = |filled: u64| filled >= self.options.memtable_bytes || (hold_back && filled > 0);
+        if !buffers.filled.iter().any(|filled| is_due(*filled)) {
+            return Ok(());
+        }
+        self.wait_for_flushes(operation)?;
+        self.database.persist(PersistMode::SyncData).map_err(|error| self.poison(operation, error))?;
+        for (keyspace, filled) in self.files.keyspaces.iter().zip(&mut buffers.filled) {
+            if is_due(*filled) {
+                keyspace.rotate_memtable().map_err(|error| self.poison(operation, error))?;
+                *filled = 0;
+            }
+        }
+        Ok(())
     }
 
     /// Writes all buffers out as tables, so that the next open finds nothing to replay.
@@ -268,15 +306,16 @@ impl Engine for FjallEngine {
     fn commit(&self, batch: RawBatch) -> Result<(), EngineError> {
         const OPERATION: &str = "commit a batch";
         batch.check_bounds().map_err(|reason| EngineError::Refused { operation: OPERATION, reason })?;
-        let _writer = self.writer.lock().map_err(|_| EngineError::Poisoned {
+        let mut buffers = self.writer.lock().map_err(|_| EngineError::Poisoned {
             operation: OPERATION,
             first_failure: "a thread panicked during a commit".to_owned(),
         })?;
         self.check_poison(OPERATION)?;
-        self.wait_for_flushes(OPERATION)?;
         // Not `OwnedWriteBatch::with_capacity`, whose commit may return with the batch still in a buffer of this process.
         let mut writes = self.database.batch();
         for (keyspace, key, value) in batch.into_operations() {
+            let bytes = key.len() + value.as_ref().map_or(0, Bytes::len);
+            buffers.filled[keyspace as usize] += bytes as u64 + ENTRY_BYTES;
             let keyspace = &self.files.keyspaces[keyspace as usize];
             match value {
                 Some(value) => writes.insert(keyspace, key, value),
@@ -285,7 +324,7 @@ impl Engine for FjallEngine {
         }
         writes.commit().map_err(|error| self.poison(OPERATION, error))?;
         *self.latest() = Arc::new(self.database.snapshot());
-        Ok(())
+        self.seal(OPERATION, &mut buffers)
     }
 
     fn sync(&self) -> Result<(), EngineError> {
@@ -365,7 +404,7 @@ fn create(directory: &Path, options: FjallOptions) -> Result<(), EngineError> {
         fs::remove_dir_all(&staging).map_err(failed)?;
     }
     let database = open_database(OPERATION, &staging, options)?;
-    open_keyspaces(OPERATION, &database, options)?;
+    open_keyspaces(OPERATION, &database)?;
     database.persist(PersistMode::SyncAll).map_err(|error| sort(OPERATION, error))?;
     drop(database);
     // fjall does not sync the directory in which it has made its keyspaces.
@@ -383,7 +422,7 @@ fn open_database(
     let opened = catch_unwind(AssertUnwindSafe(|| {
         Database::builder(store)
             .cache_size(options.block_cache_bytes)
-            .max_journaling_size(options.journal_bytes_max.max(JOURNAL_BYTES_MAX))
+            .max_journaling_size(u64::MAX)
             .worker_threads(options.workers.max(1))
             .max_cached_files(Some(OPEN_FILES_MAX))
             .open()
@@ -402,18 +441,18 @@ fn open_database(
 fn open_keyspaces(
     operation: &'static str,
     database: &Database,
-    options: FjallOptions,
 ) -> Result<[fjall::Keyspace; Keyspace::ALL.len()], EngineError> {
     let mut keyspaces = Vec::with_capacity(Keyspace::ALL.len());
     for keyspace in Keyspace::ALL {
-        let opened = database.keyspace(keyspace.name(), || keyspace_options(keyspace, options));
+        let opened = database.keyspace(keyspace.name(), || keyspace_options(keyspace));
         keyspaces.push(opened.map_err(|error| sort(operation, error))?);
     }
     keyspaces.try_into().map_err(|_| EngineError::corrupt(operation, "a keyspace is missing"))
 }
 
-fn keyspace_options(keyspace: Keyspace, options: FjallOptions) -> KeyspaceCreateOptions {
-    let created = KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes);
+fn keyspace_options(keyspace: Keyspace) -> KeyspaceCreateOptions {
+    // Sealing is not the library's business.
+    let created = KeyspaceCreateOptions::default().max_memtable_size(u64::MAX);
     match keyspace {
         // Read by key, and often for a key that is not there: a new document, a path never deleted or never in conflict.
         Keyspace::Documents | Keyspace::Tombstones | Keyspace::Conflicts => created,

@@ -53,9 +53,9 @@ impl Workload {
     }
 }
 
-/// Buffers so small that a workload passes through flushes and merges.
+/// Buffers so small that a workload passes through flushes and merges, and workers enough to get in each other's way.
 fn options() -> FjallOptions {
-    FjallOptions { memtable_bytes: 24 << 10, ..FjallOptions::default() }
+    FjallOptions { memtable_bytes: 6 << 10, workers: 4, ..FjallOptions::default() }
 }
 
 pub(crate) type Documents = BTreeMap<String, String>;
@@ -175,7 +175,7 @@ pub(crate) struct Found {
 }
 
 /// Opens a store and reads all of it; rows that contradict each other fail the test.
-pub(crate) fn examine(directory: &File) -> Result<Found, StoreError> {
+pub(crate) fn examine(directory: &File, story: &str) -> Result<Found, StoreError> {
     let engine = FjallEngine::open(directory, options())?;
     let torn_bytes = engine.torn_bytes();
     let store = Store::open(engine, SyncPolicy::EveryCommit)?;
@@ -190,13 +190,13 @@ pub(crate) fn examine(directory: &File) -> Result<Found, StoreError> {
         for version in record.document.versions() {
             versions += 1;
             let Dot { node, epoch, seq } = version.dot;
-            assert!(frontier.contains(version.dot), "{} is not in the frontier", version.dot);
+            assert!(frontier.contains(version.dot), "{story}: {} is not in the frontier", version.dot);
             let log = snapshot.log(node, epoch, seq, seq, 2)?;
-            assert_eq!(log, [(seq, path.clone())], "the log has what is live");
+            assert_eq!(log, [(seq, path.clone())], "{story}: the log has what is live");
         }
         ends.extend(first_end(&record.document).map(|ms| (ms, path.clone())));
         let superseded = snapshot.history(&path).collect::<Result<Vec<_>, _>>()?;
-        assert_eq!(superseded.len(), record.history as usize, "history of {}", path.as_str());
+        assert_eq!(superseded.len(), record.history as usize, "{story}: history of {}", path.as_str());
         history += superseded.len() as u64;
         let visible = policy.strategy(&path).clone().visible(&path, &record.document, at(0).wall_ms);
         if let Some(value) = visible.and_then(|visible| visible.value) {
@@ -204,26 +204,26 @@ pub(crate) fn examine(directory: &File) -> Result<Found, StoreError> {
         }
     }
     ends.sort();
-    assert_eq!(snapshot.expiries(0, None, u64::MAX, usize::MAX)?, ends, "the index of expiries");
+    assert_eq!(snapshot.expiries(0, None, u64::MAX, usize::MAX)?, ends, "{story}: the index of expiries");
     let feed = snapshot.feed(0).collect::<Result<Vec<_>, _>>()?;
     assert_eq!(
         (feed.len() as u64, versions),
         (records, records),
-        "one row of the feed and one version a record"
+        "{story}: one row of the feed and one version a record"
     );
     let counted = (counters.records, counters.values.count, counters.history);
-    assert_eq!(counted, (records, documents.len() as u64, history), "the sums are right");
+    assert_eq!(counted, (records, documents.len() as u64, history), "{story}: the sums are right");
     let batches = documents.get(COUNT).map_or(0, |count| count.parse().unwrap());
     Ok(Found { batches, documents, torn_bytes })
 }
 
 /// Writes to a recovered store, and finds it there.
 pub(crate) fn go_on(directory: &File, story: &str) {
-    let before = examine(directory).unwrap().documents;
+    let before = examine(directory, story).unwrap().documents;
     let mut writer = Writer::open(directory, SyncPolicy::EveryCommit, 1_000_000_000).unwrap();
     writer.commit(vec![("after/the/cut".to_owned(), Some("true".to_owned()))]);
     drop(writer);
-    let mut after = examine(directory).unwrap().documents;
+    let mut after = examine(directory, story).unwrap().documents;
     assert_eq!(after.remove("after/the/cut").as_deref(), Some("true"), "{story}");
     assert_eq!(after, before, "{story}");
 }
