@@ -36,6 +36,7 @@ impl Node {
             let counting = self.shared().metrics.writes.begin(&write.change);
             waiting.push((counting, self.hand_over(write).await));
         }
+        self.shared().jobs.gather_and_work().await;
         let mut answers = Vec::with_capacity(waiting.len());
         for (counting, answer) in waiting {
             let ended = match answer {
@@ -53,11 +54,8 @@ impl Node {
 
     async fn hand_over(&self, write: Write) -> Result<oneshot::Receiver<Result<Box<Done>, Error>>, Error> {
         let (answer, answered) = oneshot::channel();
-        match tokio::time::timeout(QUEUE_WAIT_MAX, self.shared().jobs.send(Job::Write(write, answer))).await {
-            Err(_) => Err(Error::Overloaded),
-            Ok(Err(_)) => Err(self.shared().ended()),
-            Ok(Ok(())) => Ok(answered),
-        }
+        self.shared().put(Job::Write(write, answer)).await?;
+        Ok(answered)
     }
 
     /// Does all of these writes or none, in one commit. Each is checked against what those before it leave. Other nodes

@@ -9,12 +9,11 @@ use rejoin_link::{BearerToken, ClusterId, ClusterSecret, Identity, Limits as Lin
 use rejoin_replica::path::{PATH_BYTES_MAX, Path, SEGMENT_BYTES_MAX, SEGMENTS_MAX};
 use rejoin_replica::{Config, Policy, Replica, Start, Strategy, View as _};
 use rejoin_store::{FjallEngine, FjallOptions, MemoryEngine, Store, SyncPolicy};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::clock::{Clock, random, wall_ms};
 use crate::config::{
-    DISK_RESERVE_BYTES, Durability, Limits, NAME_BYTES_MAX, QUEUE_JOBS_MAX, SCAN_ITEMS_MAX,
-    SCAN_PAGE_BYTES_MAX,
+    DISK_RESERVE_BYTES, Durability, Limits, NAME_BYTES_MAX, SCAN_ITEMS_MAX, SCAN_PAGE_BYTES_MAX,
 };
 use crate::engine::{Kind, NodeEngine};
 use crate::entry::hex;
@@ -23,6 +22,7 @@ use crate::feed::lineage::Lineage;
 use crate::links::{Links, add_peer, run_link};
 use crate::metrics::{Metrics, watched};
 use crate::node::{Node, NodeInfo};
+use crate::queue::Queue;
 use crate::shared::{Published, Shared};
 use crate::token::Applied;
 use crate::writer::Writer;
@@ -267,8 +267,8 @@ impl Builder {
         let replica = Replica::open(start, clock.now(), &snapshot).map_err(|error| Error::open(&error))?;
         let applied = Arc::new(Applied::new(replica.frontier().clone()));
 
-        let (jobs, jobs_in) = mpsc::channel(QUEUE_JOBS_MAX);
         let (committed_out, committed) = watch::channel(sequence);
+        let (news_out, news) = watch::channel(sequence);
         let shared = Arc::new(Shared {
             info: NodeInfo {
                 id: node,
@@ -288,7 +288,7 @@ impl Builder {
             link_limits: LinkLimits::default(),
             peer_token,
             identity: RwLock::new(Arc::new(identity)),
-            jobs,
+            jobs: Queue::new(self.durability == Durability::Disk),
             batches: crate::batch::turns(),
             published: RwLock::new(Some(Published { reader: store.reader(), snapshot })),
             applied: watch::Sender::new(applied),
@@ -304,11 +304,11 @@ impl Builder {
             stopping: watch::Sender::new(false),
         });
         let runtime = tokio::runtime::Handle::current();
-        Hub::start(&shared, runtime.clone())?;
-        let writer = Writer::new(replica, store, Arc::clone(&shared), jobs_in, committed_out, runtime);
+        Hub::start(&shared, news, runtime.clone())?;
+        let writer = Writer::new(replica, store, Arc::clone(&shared), committed_out, news_out, runtime);
         std::thread::Builder::new()
             .name("rejoin-replica".to_string())
-            .spawn(move || writer.run())
+            .spawn(move || crate::writer::run(writer))
             .map_err(|error| Error::Config(format!("the system starts no thread: {error}")))?;
 
         let opened = Node::new(Arc::clone(&shared));

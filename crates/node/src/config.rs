@@ -4,9 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Jobs waiting for the replica's thread. 4,096: at 40,000 writes a second a tenth of a second; beyond that it is
+/// Jobs waiting for the replica. 4,096: at 40,000 writes a second a tenth of a second; beyond that it is
 /// kinder to say so than to queue.
 pub(crate) const QUEUE_JOBS_MAX: usize = 4_096;
+
+/// Jobs from which on a group does not wait for whoever gathers it. 32: a sync shared by so many costs each little, and
+/// a task that reads a link puts in no more than that before somebody works on it.
+pub(crate) const GATHERED_JOBS_MAX: usize = 32;
 
 /// How long a write waits for room in that queue before it is refused as overload. 5 s: longer than any hiccup of a
 /// disk that is not failing.

@@ -67,6 +67,7 @@ mod member;
 mod metrics;
 mod node;
 mod projection;
+mod queue;
 mod receipts;
 mod room;
 mod scan;

@@ -368,7 +368,9 @@ pub(crate) async fn run_link(
     let (reads, reads_in) = mpsc::unbounded_channel();
     let ports = Ports { frames: frames.clone(), reads, sender: sender.clone() };
     let input = Input::LinkUp { link: id, peer: node, epoch: Epoch(peer.epoch), dialed };
-    let _ = shared.jobs.send(Job::LinkUp(input, ports)).await;
+    if shared.jobs.put(Job::LinkUp(input, ports)).await.is_ok() {
+        shared.jobs.work();
+    }
     let sending = tokio::spawn(send_frames(Arc::clone(&shared), id, sender.clone(), frames_out));
     let serving = tokio::spawn(serve(Arc::clone(&shared), id, frames, reads_in));
 
@@ -389,9 +391,17 @@ async fn receive_frames(
     mut receiver: LinkReceiver,
 ) -> String {
     loop {
-        match receiver.recv().await {
+        // What has arrived is read first: messages that come together are handled together.
+        let received = {
+            let work = async {
+                shared.jobs.gather_and_work().await;
+                std::future::pending::<()>().await;
+            };
+            tokio::select! { biased; received = receiver.recv() => received, () = work => continue }
+        };
+        match received {
             Ok(Some(frame)) => match packing::unpack(&frame).and_then(|frame| codec::decode(&frame)) {
-                Ok(message) => shared.tell(Input::Message(id, message)).await,
+                Ok(message) => shared.note(Input::Message(id, message)).await,
                 Err(error) => {
                     let reason = format!("a frame of {} bytes is not understood: {error}", frame.len());
                     tracing::warn!(%reason, "closing a link");

@@ -71,9 +71,9 @@ impl std::fmt::Debug for Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.stop();
-        // Ends the replica's thread; when the queue is full, closing it does so as soon as it is drained.
+        // Ends the replica's thread.
         let (answer, _) = tokio::sync::oneshot::channel();
-        let _ = self.shared.jobs.try_send(Job::Close(answer));
+        self.shared.jobs.force(Job::Close(answer));
     }
 }
 
@@ -210,7 +210,7 @@ impl Node {
     /// Does a write with everything that can be said about one.
     pub async fn write(&self, write: Write) -> Result<Written, Error> {
         let counting = self.shared().metrics.writes.begin(&write.change);
-        let ended = self.shared().ask(|answer| Job::Write(write, answer)).await.flatten();
+        let ended = self.shared().write(write).await;
         counting.end(&ended);
         Ok(Written { write: *ended?, token: self.token() })
     }

@@ -126,12 +126,6 @@ struct Question {
 
 impl Drop for Question {
     fn drop(&mut self) {
-        let job = Job::ForgetHolders(self.request);
-        if let Err(mpsc::error::TrySendError::Full(job)) = self.shared.jobs.try_send(job)
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let jobs = self.shared.jobs.clone();
-            runtime.spawn(async move { jobs.send(job).await });
-        }
+        self.shared.jobs.force(Job::ForgetHolders(self.request));
     }
 }

@@ -53,7 +53,7 @@ pub(crate) async fn serve(
             Ok(worked) => idle = !worked,
             Err(Ended::Link) => return,
             Err(Ended::Store(error)) => {
-                let _ = server.shared.jobs.send(Job::Failed(error.into())).await;
+                server.shared.jobs.force(Job::Failed(error.into()));
                 return;
             }
         }

@@ -19,6 +19,7 @@ use crate::feed::lineage::Lineage;
 use crate::links::{INTRODUCTION_CHANGED, Links, Ports};
 use crate::metrics::Metrics;
 use crate::node::NodeInfo;
+use crate::queue::{Ended, Queue};
 use crate::token::Applied;
 
 /// One message to the replica's thread.
@@ -63,7 +64,7 @@ pub(crate) struct Shared {
     pub(crate) link_limits: LinkLimits,
     pub(crate) peer_token: Option<BearerToken>,
     pub(crate) identity: RwLock<Arc<Identity>>,
-    pub(crate) jobs: mpsc::Sender<Job>,
+    pub(crate) jobs: Queue,
     /// Whose turn it is to write atomically.
     pub(crate) batches: tokio::sync::Semaphore,
     /// Taken away when the node closes, so that the store can be let go.
@@ -152,21 +153,43 @@ impl Shared {
         Arc::clone(&self.identity.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Hands a client's job over; refuses as overload when the queue stays full.
+    /// Puts a client's job into the queue; refuses as overload when that stays full.
+    pub(crate) async fn put(&self, job: Job) -> Result<(), Error> {
+        match tokio::time::timeout(QUEUE_WAIT_MAX, self.jobs.put(job)).await {
+            Err(_) => Err(Error::Overloaded),
+            Ok(Err(Ended)) => Err(self.ended()),
+            Ok(Ok(())) => Ok(()),
+        }
+    }
+
+    /// Hands a client's job over to the replica's thread, and waits for the answer.
     pub(crate) async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
-        match tokio::time::timeout(QUEUE_WAIT_MAX, self.jobs.send(job(answer))).await {
-            Err(_) => return Err(Error::Overloaded),
-            Ok(Err(_)) => return Err(self.ended()),
-            Ok(Ok(())) => {}
-        }
+        self.put(job(answer)).await?;
+        self.jobs.wake();
         answered.await.map_err(|_| self.ended())
     }
 
-    /// Hands an input of a link over; waits as long as it takes, which slows the link down.
+    /// Has a write done, here if nobody is at it.
+    pub(crate) async fn write(&self, write: Write) -> Result<Box<Written>, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.put(Job::Write(write, answer)).await?;
+        self.jobs.gather_and_work().await;
+        answered.await.map_err(|_| self.ended())?
+    }
+
+    /// Tells of something that happened to a link; waits as long as it takes, which slows the link down. Somebody has to
+    /// work on it, later.
+    pub(crate) async fn note(&self, input: Input) {
+        let _ = self.jobs.put(Job::Input(input)).await;
+    }
+
+    /// As [`Shared::note`], and works on it.
     pub(crate) async fn tell(&self, input: Input) {
         // A closed queue means that the node is closing: nothing is left to tell.
-        let _ = self.jobs.send(Job::Input(input)).await;
+        if self.jobs.put(Job::Input(input)).await.is_ok() {
+            self.jobs.work();
+        }
     }
 
     /// Why there is no replica any more.

@@ -1,6 +1,8 @@
-//! The replica's thread: drains its queue in groups, commits each group once, then does what came of it.
+//! The replica's turns: each takes a group of jobs, commits it once, then does what came of it. [`Queue`] says whose turn
+//! it is.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,7 @@ use crate::batch::BatchError;
 use crate::clock::{random, wall_ms};
 use crate::engine::NodeEngine;
 use crate::links::{DISK_FULL, Outgoing, Ports};
+use crate::queue::Queue;
 use crate::room::{Room, Watch};
 use crate::serving::ReadCommand;
 use crate::shared::{Job, Shared, lock};
@@ -36,18 +39,31 @@ enum Asked {
     Status(oneshot::Sender<Box<Status>>),
 }
 
-/// The thread's state.
+/// What a turn works on.
 pub(crate) struct Writer {
     pub(crate) replica: Replica,
     pub(crate) store: Store<NodeEngine>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) jobs: mpsc::Receiver<Job>,
     pub(crate) committed: watch::Sender<u64>,
+    /// Tells the feed's thread of commits.
+    news: watch::Sender<u64>,
     pub(crate) runtime: tokio::runtime::Handle,
     asked: BTreeMap<RequestId, Asked>,
     ports: BTreeMap<LinkId, Ports>,
     next_request: u64,
     disk: Watch,
+    /// When the thread looks again without being woken up.
+    sleeps_until: Option<Instant>,
+    /// Set once: no more turns.
+    over: Option<Over>,
+}
+
+/// Why there are no more turns.
+enum Over {
+    /// Somebody asked for it.
+    Closing(oneshot::Sender<Result<(), Error>>),
+    /// The store has failed, and that was told.
+    Failed,
 }
 
 impl Writer {
@@ -55,51 +71,71 @@ impl Writer {
         replica: Replica,
         store: Store<NodeEngine>,
         shared: Arc<Shared>,
-        jobs: mpsc::Receiver<Job>,
         committed: watch::Sender<u64>,
+        news: watch::Sender<u64>,
         runtime: tokio::runtime::Handle,
     ) -> Writer {
         let (asked, ports) = (BTreeMap::new(), BTreeMap::new());
         let disk = Watch::new(shared.disk_reserve, shared.config.value_bytes_max);
-        Writer { replica, store, shared, jobs, committed, runtime, asked, ports, next_request: 1, disk }
+        let (sleeps_until, over) = (None, None);
+        Writer {
+            replica,
+            store,
+            shared,
+            committed,
+            news,
+            runtime,
+            asked,
+            ports,
+            next_request: 1,
+            disk,
+            sleeps_until,
+            over,
+        }
     }
 
-    /// Runs until the node closes or the store fails.
-    pub(crate) fn run(mut self) {
-        let runtime = self.runtime.clone();
+    /// Takes a turn; true when the thread has to come sooner than it would.
+    pub(crate) fn turn(&mut self, queue: &Queue) -> bool {
+        if self.over.is_some() {
+            return true;
+        }
+        let (runtime, now) = (self.runtime.clone(), Instant::now());
         let _entered = runtime.enter();
-        // Its own timers: those of the caller's runtime end with it, and the store is to be closed in order even then.
-        let timers = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
-            Ok(timers) => timers,
-            Err(error) => return self.shared.fail(format!("the writer's timers do not start: {error}")),
-        };
-        let mut group = Vec::new();
-        let closing = loop {
-            let due = self.shared.clock.instant(self.replica.deadline(self.shared.clock.now()));
-            let look = self.disk.again_in().map(|pause| Instant::now() + pause);
-            let deadline = look.map_or(due, |look| look.min(due));
-            let receive = self.jobs.recv_many(&mut group, self.disk.inputs_max());
-            let received = timers.block_on(async { tokio::time::timeout_at(deadline.into(), receive).await });
-            match received {
-                Ok(0) => break None,
-                // A queue that is never empty must not keep the timers from firing.
-                Ok(_) | Err(_) if Instant::now() >= due => group.push(Job::Input(Input::Tick)),
-                Ok(_) | Err(_) => {}
-            }
-            match self.group(std::mem::take(&mut group)) {
+        let mut jobs = queue.take(self.disk.inputs_max());
+        // A queue that is never empty must not keep the timers from firing.
+        if now >= self.due() {
+            jobs.push(Job::Input(Input::Tick));
+        }
+        let is_time_to_look = self.disk.again_in().is_some_and(|pause| pause.is_zero());
+        if !jobs.is_empty() || is_time_to_look {
+            // After a panic nobody knows what of the replica is as it should be: the node ends as if the store had failed.
+            let turned = catch_unwind(AssertUnwindSafe(|| self.group(jobs)));
+            let panicked = || Err(Error::Storage("a panic in the replica".to_owned()));
+            match turned.unwrap_or_else(|_| panicked()) {
                 Ok(None) => {}
-                Ok(Some(answer)) => break Some(answer),
+                Ok(Some(answer)) => self.over = Some(Over::Closing(answer)),
                 Err(error) => {
                     self.shared.fail(match error {
                         // Whoever tells of it says that the store has failed.
                         Error::Storage(reason) => reason,
                         error => error.to_string(),
                     });
-                    break None;
+                    self.over = Some(Over::Failed);
                 }
             }
-        };
-        self.end(&timers, closing);
+        }
+        self.over.is_some() || self.sleeps_until.is_none_or(|until| self.next_look() < until)
+    }
+
+    /// When a timer of the replica fires.
+    fn due(&self) -> Instant {
+        self.shared.clock.instant(self.replica.deadline(self.shared.clock.now()))
+    }
+
+    /// When there is something to do even without jobs.
+    fn next_look(&self) -> Instant {
+        let due = self.due();
+        self.disk.again_in().map_or(due, |pause| due.min(Instant::now() + pause))
     }
 
     /// Handles a group of jobs: one batch, one sync, then the effects. A job to close ends it.
@@ -301,6 +337,10 @@ impl Writer {
             }),
             Effect::Committed(sequence) => {
                 self.committed.send_replace(sequence);
+                // Waking the feed's thread up for nobody would cost more than many a write.
+                if !self.shared.hub.pass(sequence) {
+                    self.news.send_replace(sequence);
+                }
             }
             Effect::Alarm(alarm) => raise(&alarm),
             Effect::Renew => return self.renew(),
@@ -330,24 +370,53 @@ impl Writer {
         Ok(Some(Input::Renewed { node, epoch }))
     }
 
-    fn end(self, timers: &tokio::runtime::Runtime, closing: Option<oneshot::Sender<Result<(), Error>>>) {
+    fn end(self, timers: &tokio::runtime::Runtime) {
+        let _entered = self.runtime.enter();
         self.shared.stop();
         self.shared.links.close("the node is shutting down", |_| true);
         drop(self.ports);
-        // Writes that were not handled get no answer, which their callers read as "closed".
-        drop(self.jobs);
+        self.shared.jobs.close();
         drop(self.asked);
         timers.block_on(self.shared.links.drained(GOODBYE_MAX));
         *self.shared.published.write().unwrap_or_else(PoisonError::into_inner) = None;
         drop(self.committed);
+        drop(self.news);
         self.shared.hub.join();
         let closed = match &*self.shared.failed.borrow() {
             Some(reason) => Err(Error::Storage(reason.clone())),
             None => self.store.close().map_err(Error::from),
         };
-        if let Some(answer) = closing {
+        if let Some(Over::Closing(answer)) = self.over {
             let _ = answer.send(closed);
         }
+    }
+}
+
+/// The replica's thread: takes the turns that nobody else takes, until the node closes or the store fails.
+pub(crate) fn run(writer: Writer) {
+    let shared = Arc::clone(&writer.shared);
+    // Its own timers: those of the caller's runtime end with it, and the store is to be closed in order even then.
+    let timers = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+        Ok(timers) => timers,
+        Err(error) => return shared.fail(format!("the writer's timers do not start: {error}")),
+    };
+    let queue = &shared.jobs;
+    queue.start(writer);
+    let ended = loop {
+        let mut replica = queue.replica();
+        let Some(writer) = replica.as_mut() else { return };
+        writer.sleeps_until = None;
+        writer.turn(queue);
+        if writer.over.is_some() {
+            break replica.take();
+        }
+        let until = writer.next_look();
+        writer.sleeps_until = Some(until);
+        drop(replica);
+        queue.sleep(until);
+    };
+    if let Some(writer) = ended {
+        writer.end(&timers);
     }
 }
 

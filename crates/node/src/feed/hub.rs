@@ -86,12 +86,16 @@ impl Hub {
     }
 
     /// Starts following the store.
-    pub(crate) fn start(shared: &Arc<Shared>, runtime: tokio::runtime::Handle) -> Result<(), Error> {
-        let (shared, committed) = (Arc::clone(shared), shared.committed.clone());
+    pub(crate) fn start(
+        shared: &Arc<Shared>,
+        news: watch::Receiver<u64>,
+        runtime: tokio::runtime::Handle,
+    ) -> Result<(), Error> {
+        let shared = Arc::clone(shared);
         let hub = Arc::clone(&shared.hub);
         let thread = std::thread::Builder::new()
             .name("rejoin-feed".to_string())
-            .spawn(move || follow(&shared, committed, &runtime))
+            .spawn(move || follow(&shared, news, &runtime))
             .map_err(|error| Error::Config(format!("the system starts no thread: {error}")))?;
         *lock(&hub.thread) = Some(thread);
         Ok(())
@@ -134,7 +138,7 @@ impl Hub {
     }
 
     /// Goes on to a committed position without reading, if there is no subscriber; false when there is one.
-    fn pass(&self, sequence: u64) -> bool {
+    pub(crate) fn pass(&self, sequence: u64) -> bool {
         let registry = lock(&self.registry);
         if registry.index.is_empty() {
             // Whoever joins from here on reads a snapshot that has all this.
@@ -167,7 +171,8 @@ impl Hub {
             registry.index.visit_covering(path, &mut |slot: &Arc<Slot>| self.leave(slot, *sequence, path));
         }
         drop(registry);
-        self.position.store(reached, Ordering::Release);
+        // Meanwhile a commit may have passed, when nobody was there.
+        self.position.fetch_max(reached, Ordering::Release);
         Ok(true)
     }
 
@@ -273,12 +278,12 @@ impl Drop for Seat {
 }
 
 /// Follows the store until its commits end.
-fn follow(shared: &Shared, mut committed: watch::Receiver<u64>, runtime: &tokio::runtime::Handle) {
+fn follow(shared: &Shared, mut news: watch::Receiver<u64>, runtime: &tokio::runtime::Handle) {
     let hub = &shared.hub;
     let _over = CloseWhenDropped(hub);
     loop {
         // Marked as seen before reading, so that a commit during the read is noticed.
-        let sequence = *committed.borrow_and_update();
+        let sequence = *news.borrow_and_update();
         while !hub.pass(sequence) {
             match hub.advance(shared) {
                 Ok(true) => {}
@@ -286,12 +291,12 @@ fn follow(shared: &Shared, mut committed: watch::Receiver<u64>, runtime: &tokio:
                 Err(Error::Closed) => return,
                 Err(error) => {
                     // The store cannot be read: nobody may go on as if there were no changes.
-                    let _ = runtime.block_on(shared.jobs.send(Job::Failed(error)));
+                    shared.jobs.force(Job::Failed(error));
                     return;
                 }
             }
         }
-        if runtime.block_on(committed.changed()).is_err() {
+        if runtime.block_on(news.changed()).is_err() {
             return;
         }
     }
