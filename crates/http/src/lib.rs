@@ -37,6 +37,7 @@ mod peers;
 mod probe;
 mod problem;
 mod query;
+mod quiet;
 mod receipts;
 mod route;
 mod scan;

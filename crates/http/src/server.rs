@@ -19,12 +19,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::answer::Stream;
 use crate::api::Api;
 use crate::config::ServeLimits;
 use crate::guard::{OpenBindError, refuse_open_bind};
+use crate::quiet::Quiet;
 use crate::wire::{Exchange, Serving, Wire};
 
 /// How to serve.
@@ -98,10 +99,13 @@ pub async fn serve(
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+    let mut beat = interval(BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let (stream, remote) = tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => continue,
+            _ = beat.tick(), if !connections.is_empty() => continue,
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -151,6 +155,10 @@ pub(crate) struct Connection {
 /// Pause after a connection could not be accepted: the process may be out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// A timer that is always near while there are connections. Every request sets timers of seconds, and one that would be the
+/// next to fire wakes the worker up that waits for sockets: four times a request, more than the request itself.
+const BEAT: Duration = Duration::from_millis(500);
+
 /// Connections beyond the limit that are told so at a time; more are dropped.
 const REFUSALS_MAX: usize = 32;
 
@@ -183,15 +191,15 @@ async fn connection(api: Arc<Api>, stream: TcpStream, remote: SocketAddr, slot: 
             Ok::<_, Infallible>(response.map(|stream| Served { stream, _serving: serving }))
         }
     });
-    let mut served = pin!(http.serve_connection(TokioIo::new(wire), service).with_upgrades());
+    let mut served = Quiet::new(http.serve_connection(TokioIo::new(wire), service).with_upgrades());
     let ended = tokio::select! {
-        outcome = served.as_mut() => Some(outcome),
+        outcome = &mut served => Some(outcome),
         () = is_true(&mut stopped) => None,
     };
     let outcome = match ended {
         Some(outcome) => outcome,
         None => {
-            served.as_mut().graceful_shutdown();
+            served.inner().graceful_shutdown();
             served.await
         }
     };
