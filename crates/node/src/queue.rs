@@ -6,11 +6,11 @@
 //! While one is at it, the jobs of others gather into the next group, which the thread takes. (Flat combining: Hendler,
 //! Incze, Shavit, Tzafrir, SPAA 2010.)
 //!
-//! At most one thread is in the replica, so at most one worker of an asynchronous runtime is held by a commit; runtimes
-//! of a single worker leave all to the replica's thread.
+//! At most one thread is in the replica, so at most one worker of an asynchronous runtime waits for a sync; a runtime that
+//! has no other leaves commits that sync to the replica's thread.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError};
 use std::thread::Thread;
 use std::time::Instant;
@@ -23,12 +23,17 @@ use crate::config::{GATHERED_JOBS_MAX, QUEUE_JOBS_MAX};
 use crate::shared::{Job, lock};
 use crate::writer::Writer;
 
+/// Of so many writes that are done without waiting for others, one waits: a group costs less than its writes one by one.
+const PROBE_EVERY: u64 = 16;
+
 /// Jobs for the replica, and the replica.
 pub(crate) struct Queue {
     /// Whether a commit takes so long that it is worth waiting for others to share it.
     syncs: bool,
     /// Whether the last group was of several jobs: then the next one may be, too.
     together: AtomicBool,
+    /// Counts, so that now and then one waits to see whether others come.
+    lone: AtomicU64,
     /// One permit for each job that may still wait.
     room: Semaphore,
     waiting: Mutex<Waiting>,
@@ -53,6 +58,7 @@ impl Queue {
         Queue {
             syncs,
             together: AtomicBool::new(false),
+            lone: AtomicU64::new(0),
             room: Semaphore::new(QUEUE_JOBS_MAX),
             waiting: Mutex::default(),
             replica: Mutex::new(None),
@@ -121,7 +127,8 @@ impl Queue {
 
     /// As [`Queue::work`], when the tasks that are ready to run have put their jobs in, too, if that is worth the wait.
     pub(crate) async fn gather_and_work(&self) {
-        if !self.syncs && !self.together.load(Ordering::Relaxed) {
+        let probes = self.lone.fetch_add(1, Ordering::Relaxed).is_multiple_of(PROBE_EVERY);
+        if !self.syncs && !probes && !self.together.load(Ordering::Relaxed) {
             return self.work();
         }
         // Whoever asked may go away meanwhile: then the thread sees to what was put in.
@@ -135,7 +142,7 @@ impl Queue {
 
     /// Does a group of jobs, unless somebody is at it, who will see to what is left; or leaves it to the thread.
     pub(crate) fn work(&self) {
-        if !may_hold_a_worker() {
+        if self.syncs && !has_another_worker() {
             return self.wake();
         }
         let mut replica = match self.replica.try_lock() {
@@ -184,8 +191,8 @@ impl Queue {
     }
 }
 
-/// Whether the runtime of this task goes on while one of its workers is in a commit.
-fn may_hold_a_worker() -> bool {
+/// Whether the runtime of this task goes on while one of its workers waits for a disk.
+fn has_another_worker() -> bool {
     Handle::try_current().is_ok_and(|runtime| {
         runtime.runtime_flavor() == RuntimeFlavor::MultiThread && runtime.metrics().num_workers() > 1
     })
