@@ -10,7 +10,7 @@
 //! has no other leaves commits that sync to the replica's thread.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError};
 use std::thread::Thread;
 use std::time::Instant;
@@ -23,17 +23,21 @@ use crate::config::{GATHERED_JOBS_MAX, QUEUE_JOBS_MAX};
 use crate::shared::{Job, lock};
 use crate::writer::Writer;
 
-/// Of so many writes that are done without waiting for others, one waits: a group costs less than its writes one by one.
-const PROBE_EVERY: u64 = 16;
+/// Of so many jobs that are done where they come from, one is left to the thread, to see whether others come meanwhile. Where
+/// each is done at once, there never seem to be two. 256: the two wake-ups of one in so many do not count.
+const PROBE_EVERY: u32 = 256;
+
+/// Groups that the thread does after one of several jobs, until as many in a row were of one job.
+const CROWD_GROUPS: u32 = 64;
 
 /// Jobs for the replica, and the replica.
 pub(crate) struct Queue {
     /// Whether a commit takes so long that it is worth waiting for others to share it.
     syncs: bool,
-    /// Whether the last group was of several jobs: then the next one may be, too.
-    together: AtomicBool,
-    /// Counts, so that now and then one waits to see whether others come.
-    lone: AtomicU64,
+    /// How many more groups are the thread's: some, since there was one of several jobs.
+    crowd: AtomicU32,
+    /// Counts jobs that are not left to the thread, so that now and then one is.
+    lone: AtomicU32,
     /// One permit for each job that may still wait.
     room: Semaphore,
     waiting: Mutex<Waiting>,
@@ -57,8 +61,8 @@ impl Queue {
     pub(crate) fn new(syncs: bool) -> Queue {
         Queue {
             syncs,
-            together: AtomicBool::new(false),
-            lone: AtomicU64::new(0),
+            crowd: AtomicU32::new(0),
+            lone: AtomicU32::new(0),
             room: Semaphore::new(QUEUE_JOBS_MAX),
             waiting: Mutex::default(),
             replica: Mutex::new(None),
@@ -117,7 +121,14 @@ impl Queue {
         let jobs = waiting.jobs.drain(..count).map(out).collect();
         drop(waiting);
         self.room.add_permits(room);
-        self.together.store(count > 1, Ordering::Relaxed);
+        match count {
+            0 => {}
+            1 => {
+                let fewer = |left: u32| left.checked_sub(1);
+                let _ = self.crowd.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+            }
+            _ => self.crowd.store(CROWD_GROUPS, Ordering::Relaxed),
+        }
         jobs
     }
 
@@ -125,16 +136,21 @@ impl Queue {
         lock(&self.waiting).jobs.is_empty()
     }
 
-    /// As [`Queue::work`], when the tasks that are ready to run have put their jobs in, too, if that is worth the wait.
+    /// As [`Queue::work`], or leaves it to the thread where jobs come in crowds: while it works, they become groups, which
+    /// cost less than their jobs one by one.
     pub(crate) async fn gather_and_work(&self) {
-        let probes = self.lone.fetch_add(1, Ordering::Relaxed).is_multiple_of(PROBE_EVERY);
-        if !self.syncs && !probes && !self.together.load(Ordering::Relaxed) {
-            return self.work();
+        if self.crowd.load(Ordering::Relaxed) > 0
+            || self.lone.fetch_add(1, Ordering::Relaxed).is_multiple_of(PROBE_EVERY)
+        {
+            return self.wake();
         }
-        // Whoever asked may go away meanwhile: then the thread sees to what was put in.
-        let left = WakeWhenDropped(self);
-        yield_now().await;
-        std::mem::forget(left);
+        if self.syncs {
+            // A sync is worth waiting for the tasks that are ready to run. Whoever asked may go away meanwhile: then the
+            // thread sees to what was put in.
+            let left = WakeWhenDropped(self);
+            yield_now().await;
+            std::mem::forget(left);
+        }
         if !self.is_empty() {
             self.work();
         }
