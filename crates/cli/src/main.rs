@@ -13,6 +13,7 @@ mod demo;
 mod exit;
 mod failure;
 mod log;
+mod open_files;
 mod output;
 mod policy;
 mod time;

@@ -25,8 +25,9 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of request bodies held in memory at a time, over all connections: 64 of the largest default values.
 pub const BODIES_BYTES_MAX: usize = 64 << 20;
 
-/// Open connections, peer links and change streams included: within the usual limit of 1,024 descriptors, with room
-/// for the files of the store, which must never be the one to run out.
+/// Open connections, peer links and change streams included, unless whoever serves says otherwise: within the usual
+/// limit of 1,024 descriptors, with room for the files of the store, which must never be the one to run out.
+/// `rejoin serve` asks for the limit and says otherwise.
 pub const CONNECTIONS_MAX: usize = 800;
 
 /// Time without any progress of a write to a client that does not read: then its connection closes and frees what
@@ -104,6 +105,10 @@ pub const SOCKET_ENVELOPE_BYTES_MAX: usize = 192 * 1024;
 
 /// Greatest size of the id of a message of a socket, in bytes: a UUID and some.
 pub const SOCKET_ID_BYTES_MAX: usize = 64;
+
+/// Bytes that are read from a socket at a time, and kept for it while it is silent. 4 KiB: most messages are smaller, and
+/// ten thousand silent sockets must fit into memory. A larger message is read into room of its size.
+pub const SOCKET_READ_BUFFER_BYTES: usize = 4 * 1024;
 
 /// Bytes that may wait for a socket to be written: one event with the largest value that a peer may send (16 MiB) and
 /// its envelope. Each message is written before the next one is made.

@@ -15,6 +15,7 @@ use crate::config::{Environment, Given, Key, Origin, Raw, Settings};
 use crate::exit::Exit;
 use crate::failure::{Failure, sentence, words};
 use crate::log::{self, Level};
+use crate::open_files;
 use crate::output::{self, Style};
 use crate::policy;
 
@@ -62,6 +63,10 @@ pub(crate) struct Options {
     /// REJOIN_DURABILITY] [default: disk]
     #[arg(long, value_name = "KIND")]
     durability: Option<String>,
+    /// Connections that are served at a time, links and streams included [env: REJOIN_LIMITS_CONNECTIONS] [default: as
+    /// many as the limit of open files allows, at most 10,000]
+    #[arg(long, value_name = "N")]
+    connections: Option<String>,
 }
 
 impl Options {
@@ -77,6 +82,7 @@ impl Options {
             (Key::DataDir, "--data-dir", &self.data_dir),
             (Key::Name, "--name", &self.name),
             (Key::Durability, "--durability", &self.durability),
+            (Key::Connections, "--connections", &self.connections),
             (Key::AuthToken, "--token", &global.token),
         ];
         let text = |(key, flag, value): (Key, &'static str, &Option<String>)| {
@@ -98,17 +104,18 @@ impl Serve {
         let level = Level::choose(self.log_level)?;
         let policy = check(&settings)?;
         log::start(level, global.json);
-        raise_open_files();
+        let connections = open_files::connections(&settings, open_files::raise(&settings))?;
         // Signals count from here on: a data directory that is half open is closed again.
         let mut signals = Signals::listen()?;
         let listener = bind(&settings).await?;
         let address = listener.local_addr()?;
         let node = open(&settings, policy).await?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = rejoin_http::serve(node.clone(), listener, serve_options(&settings), async {
-            // A sender that is gone means stop as well.
-            let _ = stopped.await;
-        });
+        let serving =
+            rejoin_http::serve(node.clone(), listener, serve_options(&settings, connections), async {
+                // A sender that is gone means stop as well.
+                let _ = stopped.await;
+            });
         let mut serving = tokio::spawn(serving);
         announce(global, &settings, &node, address);
 
@@ -149,6 +156,7 @@ pub(crate) fn check(settings: &Settings) -> Result<Vec<(String, Strategy)>, Fail
     for address in addresses {
         rejoin_http::refuse_open_bind(address, settings.auth_token.value.as_deref()).map_err(open_bind)?;
     }
+    open_files::connections(settings, open_files::attainable())?;
     policy::load(settings)
 }
 
@@ -193,20 +201,6 @@ async fn open(settings: &Settings, policy: Vec<(String, Strategy)>) -> Result<No
     builder.open().await.map_err(|error| opening(settings, error))
 }
 
-/// Raises the limit of open files to what this process is allowed. Connections and the store's files may be more than the
-/// 1,024 that many systems begin with, while the limit above it is rarely below 500,000.
-#[cfg(unix)]
-fn raise_open_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
-        tracing::warn!(?current, ?maximum, "the limit of open files could not be raised");
-    }
-}
-
-#[cfg(not(unix))]
-fn raise_open_files() {}
-
 /// Adds to what the node says which of our settings it is about.
 fn opening(settings: &Settings, error: rejoin::Error) -> Failure {
     let place = settings.data_dir.value.display();
@@ -238,11 +232,12 @@ fn opening(settings: &Settings, error: rejoin::Error) -> Failure {
     clippy::field_reassign_with_default,
     reason = "another crate's open struct has no other constructor"
 )]
-fn serve_options(settings: &Settings) -> ServeOptions {
+fn serve_options(settings: &Settings, connections: usize) -> ServeOptions {
     let mut options = ServeOptions::default();
     options.auth_token = settings.auth_token.value.clone();
     options.allowed_hosts = settings.allowed_hosts.value.clone();
     options.allowed_origins = settings.allowed_origins.value.clone();
+    options.limits.connections = connections;
     options
 }
 

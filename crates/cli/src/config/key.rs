@@ -23,11 +23,12 @@ pub(crate) enum Key {
     Resolvers,
     ValueBytes,
     ValueDepth,
+    Connections,
 }
 
 impl Key {
     /// Every option, in the order of a configuration file.
-    pub(crate) const ALL: [Key; 20] = [
+    pub(crate) const ALL: [Key; 21] = [
         Key::Listen,
         Key::DataDir,
         Key::Name,
@@ -48,6 +49,7 @@ impl Key {
         Key::Resolvers,
         Key::ValueBytes,
         Key::ValueDepth,
+        Key::Connections,
     ];
 
     /// The name in a configuration file, tables joined by dots.
@@ -73,6 +75,7 @@ impl Key {
             Key::Resolvers => "conflict.resolvers",
             Key::ValueBytes => "limits.value_bytes",
             Key::ValueDepth => "limits.value_depth",
+            Key::Connections => "limits.connections",
         }
     }
 
@@ -104,6 +107,7 @@ impl Key {
             }
             Key::ValueBytes => "a size such as 1048576 or \"1MiB\", at most 16 MiB",
             Key::ValueDepth => "a whole number from 1 to 126",
+            Key::Connections => "a whole number from 1 to 1000000",
         }
     }
 

@@ -100,6 +100,8 @@ pub(crate) struct Settings {
     pub(crate) resolvers: Setting<BTreeMap<Path, PathBuf>>,
     pub(crate) value_bytes: Setting<usize>,
     pub(crate) value_depth: Setting<usize>,
+    /// Open connections; none for as many as the limit of open files allows.
+    pub(crate) connections: Setting<Option<usize>>,
 }
 
 impl Default for Settings {
@@ -125,6 +127,7 @@ impl Default for Settings {
             resolvers: Setting::default_of(BTreeMap::new()),
             value_bytes: Setting::default_of(1 << 20),
             value_depth: Setting::default_of(64),
+            connections: Setting::default_of(None),
         }
     }
 }
@@ -197,6 +200,7 @@ impl Settings {
             }
             Key::ValueBytes => set!(value_bytes, value::bytes(&raw)),
             Key::ValueDepth => set!(value_depth, value::depth(&raw)),
+            Key::Connections => set!(connections, value::connections(&raw).map(Some)),
         }
         Ok(())
     }

@@ -35,6 +35,7 @@ pub(crate) fn print(settings: &Settings) -> String {
         let (value, origin) = settings.shown(key);
         let comment = match key {
             Key::MaxMessageAge => format!("{origin}; accepted, not needed"),
+            Key::Connections if value.is_null() => format!("{origin}; as open files allow"),
             _ => origin,
         };
         let option = match value {
@@ -97,6 +98,7 @@ impl Settings {
             }),
             Key::ValueBytes => shown!(value_bytes, usize::clone),
             Key::ValueDepth => shown!(value_depth, usize::clone),
+            Key::Connections => shown!(connections, Option::clone),
         }
     }
 }

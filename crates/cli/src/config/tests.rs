@@ -74,6 +74,7 @@ fn a_full_file_sets_everything() {
         [limits]
         value_bytes = "2MiB"
         value_depth = 32
+        connections = 5000
         "#,
     )
     .unwrap();
@@ -102,6 +103,7 @@ fn a_full_file_sets_everything() {
     assert_eq!(rules, [("shops/berlin", "last-write-wins"), ("users", "merge-fields")]);
     assert_eq!(settings.value_bytes.value, 2 << 20);
     assert_eq!(settings.value_depth.value, 32);
+    assert_eq!(settings.connections.value, Some(5_000));
 }
 
 #[test]
@@ -149,6 +151,7 @@ fn every_option_has_a_variable() {
         ),
         (Key::ValueBytes, "1 KiB", "1024"),
         (Key::ValueDepth, "5", "5"),
+        (Key::Connections, "2000", "2000"),
     ] {
         let variable = key.variable();
         let settings = Sources { environment: &[(&variable, text)], ..Sources::default() }.load().unwrap();
@@ -217,6 +220,10 @@ fn every_wrong_file_says_where_and_what_is_allowed() {
         ("[limits]\nvalue_bytes = \"17MiB\"", "at most 16 MiB"),
         ("[limits]\nvalue_bytes = 0", "`limits.value_bytes` cannot be 0"),
         ("[limits]\nvalue_depth = 127", "a whole number from 1 to 126"),
+        (
+            "[limits]\nconnections = 0",
+            "`limits.connections` cannot be 0 (rejoin.toml:2).|It must be a whole number",
+        ),
         ("lisen = \"a:1\"", "There is no option `lisen` at rejoin.toml:1.|Did you mean `listen`?"),
         (
             "name = \"x\"\n\n[sync]\nmax_version = 1",

@@ -78,6 +78,9 @@ const VALUE_BYTES_MAX: usize = 16 << 20;
 /// The deepest value that every node can parse.
 const VALUE_DEPTH_MAX: usize = 126;
 
+/// More connections than one process serves: a number above it is a mistake.
+const CONNECTIONS_MAX: usize = 1_000_000;
+
 /// True or false.
 pub(crate) fn flag(raw: &Raw) -> Result<bool, Wrong> {
     match raw {
@@ -167,6 +170,12 @@ pub(crate) fn count(raw: &Raw) -> Result<u32, Wrong> {
 pub(crate) fn depth(raw: &Raw) -> Result<usize, Wrong> {
     let depth = count(raw)? as usize;
     if (1..=VALUE_DEPTH_MAX).contains(&depth) { Ok(depth) } else { Err(WRONG) }
+}
+
+/// A number of connections.
+pub(crate) fn connections(raw: &Raw) -> Result<usize, Wrong> {
+    let connections = count(raw)? as usize;
+    if (1..=CONNECTIONS_MAX).contains(&connections) { Ok(connections) } else { Err(WRONG) }
 }
 
 /// A size.

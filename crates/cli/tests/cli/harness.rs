@@ -100,7 +100,13 @@ impl Node {
                 command.args([flag, value]);
             }
         }
-        let mut child = command.args(arguments).stderr(Stdio::piped()).spawn().unwrap();
+        command.args(arguments);
+        Node::spawn(command)
+    }
+
+    /// What a command starts that logs JSON.
+    pub(crate) fn spawn(mut command: Command) -> Node {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let url = listening(&mut lines);
         let (sender, log) = channel();

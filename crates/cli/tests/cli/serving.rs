@@ -149,3 +149,69 @@ fn strategies_of_the_file_rule() {
     let refused = node.run(&["put", "settings/a", "2", "--json"]);
     assert_eq!((refused.code, &refused.error()["error"]), (4, &json!("rejected_by_strategy")));
 }
+
+/// A node whose process may have so many files open: now, and at most.
+fn within(soft: u32, hard: u32, arguments: &[&str]) -> std::process::Command {
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$@\""), "sh"]);
+    shell.arg(env!("CARGO_BIN_EXE_rejoin")).args(["serve", "--json", "--listen", "127.0.0.1:0"]);
+    shell.args(arguments);
+    shell
+}
+
+/// Connections that stay open, each of which was answered; or the status of the first that was not served.
+fn connections(url: &str, count: usize) -> Result<Vec<std::net::TcpStream>, String> {
+    use std::io::{Read as _, Write as _};
+    let open = |_| {
+        let mut stream = std::net::TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        let status = String::from_utf8_lossy(&answer[9..]).into_owned();
+        if status == "200" { Ok(stream) } else { Err(status) }
+    };
+    (0..count).map(open).collect()
+}
+
+#[test]
+fn as_many_connections_are_served_as_set() {
+    let node = Node::start(&["--connections", "5"]);
+    let five = connections(&node.url, 5).unwrap();
+    assert_eq!(connections(&node.url, 1).unwrap_err(), "503");
+    drop(five);
+    let environment =
+        rejoin().env("REJOIN_LIMITS_CONNECTIONS", "7").args(["config", "print", "--json"]).output();
+    let printed: Value = serde_json::from_slice(&environment.unwrap().stdout).unwrap();
+    assert_eq!(printed["limits.connections"]["value"], 7);
+}
+
+#[test]
+fn the_limit_of_open_files_is_raised_and_bounds_connections() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let data = data.to_str().unwrap();
+    // 384 of 584 are kept for what is no connection.
+    let node = Node::spawn(within(64, 584, &["--durability", "os", "--data-dir", data]));
+    let all = connections(&node.url, 200).unwrap();
+    assert_eq!(connections(&node.url, 1).unwrap_err(), "503");
+    drop(all);
+    assert_eq!(node.stop().0, 0);
+
+    let node =
+        Node::spawn(within(64, 584, &["--durability", "os", "--data-dir", data, "--connections", "200"]));
+    node.run(&["put", "a", "1"]).ok();
+    drop(node);
+
+    let refused = run(&mut within(64, 584, &["--data-dir", data, "--connections", "201"]));
+    assert_eq!((refused.code, &refused.error()["error"]), (78, &json!("too_few_open_files")));
+    let error = refused.error();
+    let message = error["message"].as_str().unwrap();
+    assert!(message.starts_with("`limits.connections` cannot be 201 (flag --connections)"), "{message}");
+    let hint = error["hint"].as_str().unwrap();
+    assert!(hint.starts_with("Give 200 or less, or allow 585 open files"), "{hint}");
+    // Neither needs a node to be started.
+    let mut check = std::process::Command::new("sh");
+    check.args(["-c", "ulimit -n 584 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_rejoin")]);
+    let checked = run(check.args(["config", "check", "--connections", "201"]));
+    assert_eq!(checked.code, 78, "{checked:?}");
+}
