@@ -32,8 +32,8 @@ use crate::api::Api;
 use crate::changes::STOPPING;
 use crate::changes::events;
 use crate::config::{
-    HEARTBEAT, SOCKET_ENVELOPE_BYTES_MAX, SOCKET_GOODBYE_MAX, SOCKET_REQUESTS_MAX, SOCKET_SUBSCRIPTIONS_MAX,
-    SOCKET_WRITE_BUFFER_BYTES_MAX,
+    HEARTBEAT, SOCKET_ENVELOPE_BYTES_MAX, SOCKET_GOODBYE_MAX, SOCKET_READ_BUFFER_BYTES, SOCKET_REQUESTS_MAX,
+    SOCKET_SUBSCRIPTIONS_MAX, SOCKET_WRITE_BUFFER_BYTES_MAX,
 };
 use crate::problem::Problem;
 use crate::query::Query;
@@ -97,7 +97,7 @@ impl Session {
     async fn new(api: Arc<Api>, upgraded: Upgraded) -> Session {
         let message_bytes_max = api.node.info().limits.value_bytes.saturating_add(SOCKET_ENVELOPE_BYTES_MAX);
         let config = WebSocketConfig::default()
-            .read_buffer_size(16 * 1024)
+            .read_buffer_size(SOCKET_READ_BUFFER_BYTES)
             .write_buffer_size(0)
             .max_write_buffer_size(SOCKET_WRITE_BUFFER_BYTES_MAX)
             .max_message_size(Some(message_bytes_max))
