@@ -12,6 +12,7 @@ mod client;
 mod document;
 mod figure;
 mod load;
+mod messages;
 mod plan;
 mod process;
 mod proxy;
@@ -96,6 +97,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             plan.documents = run.documents.unwrap_or(plan.documents);
             plan.rounds = run.rounds.unwrap_or(plan.rounds);
             plan.seconds = run.seconds.unwrap_or(plan.seconds);
+            process::raise_open_files();
             let tools = Tools::find(run.rejoin, run.peers)?;
             let workloads = if run.workloads.is_empty() { Workload::ALL.to_vec() } else { run.workloads };
             let mut figures = Figures::new(&tools, &plan);

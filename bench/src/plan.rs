@@ -28,7 +28,7 @@ pub(crate) enum Workload {
     FanOut,
     /// How often a mesh sends one update.
     Mesh,
-    /// Start-up time, memory and disk, and requests, as documents grow.
+    /// Everything that must not grow with the documents, at several numbers of them.
     Size,
 }
 
@@ -75,13 +75,15 @@ pub(crate) struct Plan {
     pub(crate) shared: Vec<u32>,
     /// Documents that an empty node is sent.
     pub(crate) bootstrapped: u32,
-    /// Subscribers of a fan-out, each a connection. The server serves 800 connections and no more.
+    /// Subscribers of a fan-out, each a connection.
     pub(crate) subscribers: u32,
+    /// Subscribers to whom nothing is told, each a connection: as many of them as open files allow.
+    pub(crate) idle_subscribers: u32,
     /// Nodes of a mesh.
     pub(crate) mesh_nodes: u32,
     /// Updates sent through a mesh.
     pub(crate) mesh_updates: u32,
-    /// Numbers of documents that sizes are measured at.
+    /// Numbers of documents at which everything is measured that must not grow with them.
     pub(crate) sizes: Vec<u32>,
 }
 
@@ -97,7 +99,8 @@ impl Default for Plan {
             caught_up: 10_000,
             shared: vec![20_000, 100_000],
             bootstrapped: 100_000,
-            subscribers: 750,
+            subscribers: 1_000,
+            idle_subscribers: 10_000,
             mesh_nodes: 16,
             mesh_updates: 1_000,
             sizes: vec![10_000, 100_000],

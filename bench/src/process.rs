@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// A server starts within this time, even on a busy machine.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -59,11 +60,6 @@ impl Process {
         self.status_kib("VmRSS:") / 1024.0
     }
 
-    /// Of that, what is not of files, in MiB.
-    pub(crate) fn anonymous_mib(&self) -> f64 {
-        self.status_kib("RssAnon:") / 1024.0
-    }
-
     fn status_kib(&self, name: &str) -> f64 {
         let text = std::fs::read_to_string(self.file("status")).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
@@ -95,6 +91,18 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Raises the limit of open files to what this process, and those it starts, are allowed.
+pub(crate) fn raise_open_files() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // What cannot be raised is found out by asking for the limit.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// How many files this process may have open.
+pub(crate) fn open_files() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// A port that is free now.

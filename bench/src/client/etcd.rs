@@ -25,14 +25,22 @@ impl Etcd {
     }
 
     pub(crate) async fn put(&mut self, key: &str, value: &[u8]) -> anyhow::Result<()> {
-        let message = message(&[(1, key.as_bytes()), (2, value)]);
+        let message = framed(message(&[(1, key.as_bytes()), (2, value)]));
         super::answered(self.call("Put", message)).await.map(drop)
     }
 
     pub(crate) async fn get(&mut self, key: &str) -> anyhow::Result<usize> {
-        let length = super::answered(self.call("Range", message(&[(1, key.as_bytes())]))).await?;
+        let length = super::answered(self.call("Range", framed(message(&[(1, key.as_bytes())])))).await?;
         ensure!(length > 100, "there is no {key}");
         Ok(length)
+    }
+
+    /// Whether this member has a value of more than 100 bytes there, whatever the others have.
+    pub(crate) async fn has(&mut self, key: &str) -> anyhow::Result<bool> {
+        let mut request = message(&[(1, key.as_bytes())]);
+        request.extend_from_slice(&SERIALIZABLE);
+        let length = super::answered(self.call("Range", framed(request))).await?;
+        Ok(length > 100)
     }
 
     /// Calls a method; tells the length of what it answers.
@@ -57,9 +65,15 @@ impl Etcd {
     }
 }
 
-/// A gRPC message of byte fields.
+/// The field `serializable` of a request of a range: 7, true.
+const SERIALIZABLE: [u8; 2] = [7 << 3, 1];
+
+/// What comes before a message of gRPC: whether it is compressed, and its length.
+const FRAME_BYTES: usize = 5;
+
+/// A message of byte fields, with room for its frame before it.
 fn message(fields: &[(u8, &[u8])]) -> Vec<u8> {
-    let mut message = vec![0; 5];
+    let mut message = vec![0; FRAME_BYTES];
     for (number, bytes) in fields {
         message.push(number << 3 | 2);
         let mut length = bytes.len();
@@ -72,7 +86,12 @@ fn message(fields: &[(u8, &[u8])]) -> Vec<u8> {
         message.push(length as u8);
         message.extend_from_slice(bytes);
     }
-    let length = u32::try_from(message.len() - 5).unwrap_or(u32::MAX);
-    message[1..5].copy_from_slice(&length.to_be_bytes());
+    message
+}
+
+/// A message as gRPC sends it.
+fn framed(mut message: Vec<u8>) -> Vec<u8> {
+    let length = u32::try_from(message.len() - FRAME_BYTES).unwrap_or(u32::MAX);
+    message[1..FRAME_BYTES].copy_from_slice(&length.to_be_bytes());
     message
 }

@@ -108,6 +108,16 @@ impl Http {
         Ok(())
     }
 
+    /// Sends a short text over a WebSocket that was upgraded to, masked with zeroes.
+    pub(crate) async fn send_text(&mut self, text: &str) -> anyhow::Result<()> {
+        let length = u8::try_from(text.len()).ok().filter(|length| *length < 126).context("a long text")?;
+        self.out.clear();
+        self.out.extend_from_slice(&[0x81, 0x80 | length, 0, 0, 0, 0]);
+        self.out.extend_from_slice(text.as_bytes());
+        self.stream.write_all(&self.out).await?;
+        Ok(())
+    }
+
     async fn receive(&mut self) -> anyhow::Result<Answer<'_>> {
         self.input.clear();
         let head_end = loop {

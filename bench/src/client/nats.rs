@@ -48,6 +48,26 @@ impl Nats {
         Ok(())
     }
 
+    /// Makes a copy of the bucket of another server, which is in this domain: a stream that is fed by the other's.
+    pub(crate) async fn make_mirror(&mut self, domain: &str) -> anyhow::Result<()> {
+        let config = format!(
+            "{{\"name\":\"KV_{BUCKET}\",\"mirror\":{{\"name\":\"KV_{BUCKET}\",\"external\":{{\"api\":\"$JS.{domain}.API\"}}}},\
+             \"max_msgs_per_subject\":1,\"allow_direct\":true,\"mirror_direct\":true,\"storage\":\"file\",\
+             \"discard\":\"new\",\"num_replicas\":1,\"max_msgs\":-1,\"max_bytes\":-1,\"retention\":\"limits\"}}"
+        );
+        let answer = self.request(&format!("$JS.API.STREAM.CREATE.KV_{BUCKET}"), config.as_bytes()).await?;
+        let text = String::from_utf8_lossy(answer);
+        ensure!(!text.contains("\"error\""), "a mirror: {text}");
+        Ok(())
+    }
+
+    /// How many values the bucket has here.
+    pub(crate) async fn count(&mut self) -> anyhow::Result<u64> {
+        let answer = self.request(&format!("$JS.API.STREAM.INFO.KV_{BUCKET}"), b"").await?;
+        let info: serde_json::Value = serde_json::from_slice(answer)?;
+        info["state"]["messages"].as_u64().with_context(|| format!("no number of messages: {info}"))
+    }
+
     pub(crate) async fn put(&mut self, key: &str, value: &[u8]) -> anyhow::Result<()> {
         let answer = self.request(&format!("$KV.{BUCKET}.{key}"), value).await?;
         ensure!(

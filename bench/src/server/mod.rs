@@ -2,6 +2,7 @@
 
 pub(crate) mod nothing;
 pub(crate) mod rejoin;
+pub(crate) mod several;
 mod tools;
 
 use std::process::Command;

@@ -17,6 +17,15 @@ use crate::process::{Process, free_port};
 /// A node catches up within this time, or the run fails.
 const CATCH_UP_MAX: Duration = Duration::from_secs(600);
 
+/// A node that listens is ready within this time, or the run fails.
+const READY_MAX: Duration = Duration::from_secs(60);
+
+/// Connections over which documents are loaded.
+const LOADERS: usize = 4;
+
+/// Documents of one stream of lines.
+const LINES: u32 = 1_000;
+
 /// The command that serves.
 pub(crate) fn command(tools: &Tools, port: u16, data: &Path, durability: &str, peers: &[u16]) -> Command {
     let mut command = Command::new(&tools.rejoin);
@@ -31,7 +40,9 @@ pub(crate) fn command(tools: &Tools, port: u16, data: &Path, durability: &str, p
 /// Waits until the server at a port can serve.
 pub(crate) async fn ready(port: u16) -> anyhow::Result<()> {
     let mut http = Http::connect(port, Paths::Rejoin).await?;
+    let deadline = Instant::now() + READY_MAX;
     while http.request("GET", "/readyz", "", b"").await?.status != 200 {
+        ensure!(Instant::now() < deadline, "a node is not ready after {} s", READY_MAX.as_secs());
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     Ok(())
@@ -89,6 +100,32 @@ impl Node {
         fill(clients, numbers, seed).await
     }
 
+    /// Writes documents as streams of lines, which is how many are loaded; tells the bytes of their paths and values.
+    pub(crate) async fn load(&self, numbers: std::ops::Range<u32>, seed: u64) -> anyhow::Result<u64> {
+        let work = std::rc::Rc::new(std::cell::RefCell::new((numbers.start, Documents::new(seed), 0_u64)));
+        let mut loading = Vec::new();
+        for _ in 0..LOADERS {
+            let (mut http, work, end) = (self.connect().await?, std::rc::Rc::clone(&work), numbers.end);
+            loading.push(tokio::task::spawn_local(async move {
+                loop {
+                    let lines = lines(&mut work.borrow_mut(), end);
+                    if lines.is_empty() {
+                        return anyhow::Ok(());
+                    }
+                    let kind = "Content-Type: application/x-ndjson\r\n";
+                    let answer = http.request("POST", "/api/_batch?results=refused", kind, &lines).await?;
+                    let done = memchr::memmem::find(answer.body, b"\"refused\":0").is_some();
+                    ensure!(answer.status == 200 && done, "POST /api/_batch: {}", answer.words());
+                }
+            }));
+        }
+        for loading in loading {
+            loading.await??;
+        }
+        let bytes = work.borrow().2;
+        Ok(bytes)
+    }
+
     /// What it has applied.
     pub(crate) async fn token(&self) -> anyhow::Result<String> {
         let mut http = self.connect().await?;
@@ -141,6 +178,23 @@ impl Node {
     pub(crate) fn disk_bytes(&self) -> u64 {
         disk_bytes(&self.home.path().join("data"))
     }
+}
+
+/// The next documents as operations, one a line.
+fn lines(work: &mut (u32, Documents, u64), end: u32) -> Vec<u8> {
+    let (next, documents, bytes) = work;
+    let mut lines = Vec::new();
+    for number in *next..end.min(*next + LINES) {
+        let (key, value) = (key(number), documents.next());
+        *bytes += (key.len() + value.len()) as u64;
+        lines.extend_from_slice(b"{\"path\":\"");
+        lines.extend_from_slice(key.as_bytes());
+        lines.extend_from_slice(b"\",\"value\":");
+        lines.extend_from_slice(value);
+        lines.extend_from_slice(b"}\n");
+    }
+    *next = end.min(*next + LINES);
+    lines
 }
 
 /// Writes documents, each once; tells the bytes of their keys and values.

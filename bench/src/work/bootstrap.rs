@@ -10,7 +10,7 @@ use crate::server::{System, Tools};
 pub(crate) async fn measure(tools: &Tools, plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     let mut full = Node::create("os", Vec::new())?;
     full.start(tools).await?;
-    full.fill(0..plan.bootstrapped, 1).await?;
+    full.load(0..plan.bootstrapped, 1).await?;
     let token = full.token().await?;
     for _ in 0..plan.rounds {
         for (system, durability) in [(System::RejoinOs, "os"), (System::RejoinDisk, "disk")] {

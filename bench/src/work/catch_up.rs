@@ -10,9 +10,15 @@ use crate::server::{System, Tools};
 
 const SYSTEM: System = System::RejoinOs;
 
+/// How long a link takes each way while its round trips are counted: longer than a node takes to answer.
+const DELAY: Duration = Duration::from_millis(40);
+
+/// A conversation is over when nothing was said for this time: many round trips.
+const QUIET: Duration = Duration::from_secs(1);
+
 pub(crate) async fn measure(tools: &Tools, plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     for shared in &plan.shared {
-        let (mut here, mut there, proxy) = pair(tools, *shared).await?;
+        let (mut here, mut there, proxy) = pair(tools, *shared, Duration::ZERO).await?;
         let mut next = *shared;
         for round in 0..plan.rounds {
             there.stop().await?;
@@ -39,21 +45,19 @@ pub(crate) async fn measure(tools: &Tools, plan: &Plan, figures: &mut Figures) -
 /// A link that is cut while both sides have everything.
 pub(crate) async fn reconnect(tools: &Tools, plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     for shared in &plan.shared {
-        let (here, there, proxy) = pair(tools, *shared).await?;
+        let (here, there, proxy) = pair(tools, *shared, DELAY).await?;
         for _ in 0..plan.rounds.max(3) {
             // What the last one set off is over, and the pause before the next dial is the first of its row again.
             tokio::time::sleep(Duration::from_secs(2)).await;
             proxy.reset();
             proxy.cut();
-            while proxy.connections() == 0 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            proxy.quiet(QUIET).await?;
             there.linked(1).await?;
-            tokio::time::sleep(Duration::from_secs(1)).await;
             let case = format!("{shared} shared");
             let subject = subject(Workload::Reconnect, &case);
-            figures.add(&subject, "bytes", "bytes", proxy.bytes() as f64);
-            figures.add(&subject, "round trips", "", proxy.turns() as f64 / 2.0);
+            figures.add(&subject, "bytes", "", proxy.bytes() as f64);
+            figures.add(&subject, "bytes after the handshake", "", proxy.bytes_after_handshake() as f64);
+            figures.add(&subject, "round trips after it", "", proxy.round_trips());
         }
         drop((here, there));
     }
@@ -61,11 +65,11 @@ pub(crate) async fn reconnect(tools: &Tools, plan: &Plan, figures: &mut Figures)
 }
 
 /// Two nodes with documents that both have; the second dials the first through a proxy.
-async fn pair(tools: &Tools, shared: u32) -> anyhow::Result<(Node, Node, Proxy)> {
+async fn pair(tools: &Tools, shared: u32, delay: Duration) -> anyhow::Result<(Node, Node, Proxy)> {
     let mut here = Node::create("os", Vec::new())?;
     here.start(tools).await?;
-    here.fill(0..shared, 1).await?;
-    let proxy = Proxy::start(here.port).await?;
+    here.load(0..shared, 1).await?;
+    let proxy = Proxy::start_slow(here.port, delay).await?;
     let mut there = Node::create("os", vec![proxy.port])?;
     there.start(tools).await?;
     there.has(&here.token().await?).await?;

@@ -1,13 +1,15 @@
-//! One write told to many subscribers, each a connection.
+//! One write told to many subscribers, each a connection; and what very many cost while there is nothing to tell.
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use crate::client::http::Http;
 use crate::document::{Documents, key};
 use crate::figure::{Figures, Subject};
 use crate::load::percentile;
 use crate::plan::{Plan, Workload};
+use crate::process::open_files;
 use crate::server::rejoin::Node;
 use crate::server::{System, Tools};
 
@@ -16,11 +18,26 @@ use super::propagation::subscribe;
 /// Writes in a round.
 const WRITES: u32 = 20;
 
+/// Files of the load generator, and of the server, that are no subscriber's.
+const OTHER_FILES: u64 = 512;
+
+/// What idle subscribers cost in time is measured over this.
+const IDLE: Duration = Duration::from_secs(5);
+
+const SYSTEM: System = System::RejoinOs;
+
 pub(crate) async fn measure(tools: &Tools, plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
-    let system = System::RejoinOs;
+    told(tools, plan, figures).await?;
+    idle(tools, plan, figures).await
+}
+
+fn subject(case: &str) -> Subject<'_> {
+    Subject { workload: Workload::FanOut, case, system: SYSTEM.name(), durability: SYSTEM.durability() }
+}
+
+async fn told(tools: &Tools, plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     let mut node = Node::create("os", Vec::new())?;
     node.start(tools).await?;
-    let idle = node.process()?.anonymous_mib();
     let mut subscribers = Vec::new();
     for _ in 0..plan.subscribers {
         let mut http = node.connect().await?;
@@ -28,14 +45,6 @@ pub(crate) async fn measure(tools: &Tools, plan: &Plan, figures: &mut Figures) -
         subscribers.push(http);
     }
     let case = format!("{} subscribers", plan.subscribers);
-    let subject = Subject {
-        workload: Workload::FanOut,
-        case: &case,
-        system: system.name(),
-        durability: system.durability(),
-    };
-    let memory = node.process()?.anonymous_mib() - idle;
-    figures.add(&subject, "memory", "KiB/subscriber", memory * 1024.0 / f64::from(plan.subscribers));
     let mut writer = node.connect().await?;
     let mut documents = Documents::new(3);
     for round in 0..plan.rounds {
@@ -61,11 +70,56 @@ pub(crate) async fn measure(tools: &Tools, plan: &Plan, figures: &mut Figures) -
             lasts.push(times.iter().copied().fold(0.0, f32::max));
             all.append(&mut times);
         }
-        figures.add(&subject, "p50", "ms", percentile(&mut all, 0.5));
-        figures.add(&subject, "p99", "ms", percentile(&mut all, 0.99));
+        figures.add(&subject(&case), "p50", "ms", percentile(&mut all, 0.5));
+        figures.add(&subject(&case), "p99", "ms", percentile(&mut all, 0.99));
         let last = percentile(&mut lasts, 0.5);
-        figures.add(&subject, "last", "ms", last);
-        figures.add(&subject, "rate", "events/s", f64::from(plan.subscribers) / last * 1e3);
+        figures.add(&subject(&case), "last", "ms", last);
+        figures.add(&subject(&case), "rate", "events/s", f64::from(plan.subscribers) / last * 1e3);
     }
     Ok(())
+}
+
+/// All of them over one way to the feed, and half over each.
+async fn idle(tools: &Tools, plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
+    let fit = u32::try_from(open_files().saturating_sub(OTHER_FILES)).unwrap_or(u32::MAX);
+    let count = plan.idle_subscribers.min(fit);
+    let share = |part: u32| (count - count * part / 2, count * part / 2);
+    for (name, (events, sockets)) in
+        [("server-sent events", share(0)), ("WebSockets", share(2)), ("half over each", share(1))]
+    {
+        let mut node = Node::create("os", Vec::new())?;
+        node.start(tools).await?;
+        let before = node.process()?.rss_mib();
+        let mut subscribers = Vec::new();
+        for _ in 0..events {
+            let mut http = node.connect().await?;
+            subscribe(&mut http).await?;
+            subscribers.push(http);
+        }
+        for _ in 0..sockets {
+            let mut http = node.connect().await?;
+            subscribe_by_socket(&mut http).await?;
+            subscribers.push(http);
+        }
+        let (cpu, begun) = (node.process()?.cpu_us(), Instant::now());
+        tokio::time::sleep(IDLE).await;
+        let cpu = (node.process()?.cpu_us() - cpu) / begun.elapsed().as_secs_f64() / 1e4;
+        let memory = node.process()?.rss_mib();
+        let case = format!("{count} idle subscribers, {name}");
+        figures.add(&subject(&case), "memory of the server", "MiB", memory);
+        let each = (memory - before) * 1024.0 / f64::from(count);
+        figures.add(&subject(&case), "memory", "KiB/subscriber", each);
+        figures.add(&subject(&case), "CPU", "%", cpu);
+    }
+    Ok(())
+}
+
+/// Follows all changes from now on over a WebSocket.
+async fn subscribe_by_socket(http: &mut Http) -> anyhow::Result<()> {
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+    http.send("GET", "/api/_ws", upgrade, b"").await?;
+    crate::client::answered(http.until(b"\r\n\r\n")).await?;
+    http.send_text(r#"{"id":1,"op":"subscribe","prefixes":["bench/"]}"#).await?;
+    crate::client::answered(http.until(b"\"ok\":true")).await
 }

@@ -57,12 +57,17 @@ async fn chain(
         node.linked(1).await?;
     }
     let (Some(first), Some(last)) = (chain.first(), chain.last()) else { return Ok(Vec::new()) };
-    let mut writer = first.connect().await?;
     let mut events = last.connect().await?;
     subscribe(&mut events).await?;
+    marks(first, events, plan.propagated).await
+}
+
+/// Milliseconds of each of that many writes at a node until its event comes over a connection.
+pub(crate) async fn marks(first: &Node, mut events: Http, writes: u32) -> anyhow::Result<Vec<f32>> {
+    let mut writer = first.connect().await?;
     let mut times = Vec::new();
     // The first ones are for links to settle.
-    for number in 0..plan.propagated + 20 {
+    for number in 0..writes + 20 {
         let mark = format!("mark-{number:08}");
         let value = format!("{{\"text\":\"{mark}\"}}");
         tokio::time::sleep(PAUSE).await;
@@ -92,6 +97,12 @@ pub(crate) async fn subscribe(http: &mut Http) -> anyhow::Result<()> {
     http.send("GET", "/api/_changes?feed=eventsource&since=0&heartbeat=300000", "", b"").await?;
     // What comes behind the end of the snapshot is told as it happens.
     crate::client::answered(http.until(b"snapshot-end")).await
+}
+
+/// Follows all changes of a node from now on.
+pub(crate) async fn follow(http: &mut Http) -> anyhow::Result<()> {
+    http.send("GET", "/api/_changes?feed=eventsource&since=now&heartbeat=300000", "", b"").await?;
+    crate::client::answered(http.until(b"\r\n\r\n")).await
 }
 
 /// The same on Redis: from a primary to a notification of its replica.

@@ -113,6 +113,14 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
+    pub(crate) fn p50_us(&self) -> f64 {
+        self.p50_us
+    }
+
+    pub(crate) fn cpu_us(&self) -> f64 {
+        self.cpu_us
+    }
+
     pub(crate) fn add(&self, figures: &mut Figures, workload: Workload, case: &str, system: System) {
         let subject = Subject { workload, case, system: system.name(), durability: system.durability() };
         figures.add(&subject, "rate", "/s", self.rate);
