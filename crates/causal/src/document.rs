@@ -131,6 +131,13 @@ impl<B> Document<B> {
     ///
     /// On versions the merge is commutative, associative and idempotent.
     pub fn merge(self, incoming: Document<B>, applied: &Frontier, senders: Option<&Frontier>) -> Merged<B> {
+        // What was never heard of here is taken as it is, unless it was collected.
+        let never_heard_of = || incoming.versions.iter().all(|theirs| !applied.contains(theirs.dot));
+        if self.vv.is_empty() && never_heard_of() && !plant::is("drop-sibling") {
+            let added: Vec<Dot> = incoming.versions.iter().map(|theirs| theirs.dot).collect();
+            let changed = !incoming.vv.is_empty();
+            return Merged { document: incoming, added, removed: Vec::new(), changed };
+        }
         let mut versions = Vec::with_capacity(self.versions.len() + incoming.versions.len());
         let mut removed = Vec::new();
         let mut added = Vec::new();

@@ -2,6 +2,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use rejoin_causal::{Dot, Epoch, Hlc, IntervalSet, NodeId, plant};
 
@@ -72,11 +73,11 @@ impl<'a, V: View> Overlay<'a, V> {
     ) -> Result<Vec<(Path, Record)>, V::Error> {
         let mut records: BTreeMap<Path, Record> =
             self.base.records(lower, upper, usize::MAX)?.into_iter().collect();
-        for (path, record) in &self.batch.records {
-            let key = path.key();
-            if key.as_slice() < lower || upper.is_some_and(|upper| key.as_slice() >= upper) {
-                continue;
-            }
+        // A fence is a path's key; what is not only starts further left.
+        let from = Path::from_key(lower).map_or(Bound::Unbounded, Bound::Included);
+        let written = self.batch.records.range((from, Bound::Unbounded));
+        let written = written.skip_while(|(path, _)| path.is_below(lower));
+        for (path, record) in written.take_while(|(path, _)| upper.is_none_or(|upper| path.is_below(upper))) {
             match record {
                 Some(record) => records.insert(path.clone(), record.clone()),
                 None => records.remove(path),

@@ -151,7 +151,16 @@ pub(crate) trait Sums {
 /// The fences of all levels, as committed or about to be.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fences {
-    levels: [BTreeMap<Vec<u8>, Summary>; LEVELS as usize],
+    levels: [BTreeMap<Vec<u8>, Fence>; LEVELS as usize],
+    /// What the group at hand has changed or removed, in no order: however often, it is written once, at the end.
+    unwritten: Vec<(u8, Vec<u8>)>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Fence {
+    summary: Summary,
+    /// Whether it is in `unwritten`.
+    unwritten: bool,
 }
 
 impl Fences {
@@ -159,12 +168,25 @@ impl Fences {
     pub(crate) fn load<V: View>(view: &V) -> Result<Fences, V::Error> {
         let mut fences = Fences::default();
         for (number, level) in (1..).zip(&mut fences.levels) {
-            *level = view.fences(number, &[], None, usize::MAX)?.into_iter().collect();
+            let stored = view.fences(number, &[], None, usize::MAX)?.into_iter();
+            *level = stored.map(|(at, summary)| (at, Fence { summary, unwritten: false })).collect();
         }
         Ok(fences)
     }
 
-    fn level(&self, level: u8) -> &BTreeMap<Vec<u8>, Summary> {
+    /// Writes what the group has changed.
+    pub(crate) fn write(&mut self, batch: &mut Batch) {
+        for (level, key) in self.unwritten.drain(..) {
+            let fence = self.levels[usize::from(level) - 1].get_mut(&key);
+            let summary = fence.map(|fence| {
+                fence.unwritten = false;
+                fence.summary
+            });
+            batch.digest.insert((level, key), summary);
+        }
+    }
+
+    fn level(&self, level: u8) -> &BTreeMap<Vec<u8>, Fence> {
         &self.levels[usize::from(level) - 1]
     }
 
@@ -172,7 +194,7 @@ impl Fences {
     fn below(&self, level: u8, key: &[u8], inclusive: bool) -> (Vec<u8>, Summary) {
         let end = if inclusive { Bound::Included(key) } else { Bound::Excluded(key) };
         let below = self.level(level).range::<[u8], _>((Bound::Unbounded, end)).next_back();
-        below.map(|(at, summary)| (at.clone(), *summary)).unwrap_or_default()
+        below.map(|(at, fence)| (at.clone(), fence.summary)).unwrap_or_default()
     }
 
     fn above(&self, level: u8, key: &[u8]) -> Option<&Vec<u8>> {
@@ -181,32 +203,36 @@ impl Fences {
     }
 
     /// Changes the sum of the run that holds `key`.
-    fn shift(&mut self, batch: &mut Batch, level: u8, key: &[u8], minus: Summary, plus: Summary) {
+    fn shift(&mut self, level: u8, key: &[u8], minus: Summary, plus: Summary) {
         let fences = &mut self.levels[usize::from(level) - 1];
         let run = fences.range_mut::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back();
         match run {
-            Some((at, summary)) => {
-                *summary -= minus;
-                *summary += plus;
-                batch.digest.insert((level, at.clone()), Some(*summary));
+            Some((at, fence)) => {
+                fence.summary -= minus;
+                fence.summary += plus;
+                if !core::mem::replace(&mut fence.unwritten, true) {
+                    self.unwritten.push((level, at.clone()));
+                }
             }
             // The start of all paths is a fence, with or without a row.
             None => {
                 let mut summary = Summary::default();
                 summary -= minus;
                 summary += plus;
-                self.set(batch, level, Vec::new(), Some(summary));
+                self.set(level, Vec::new(), Some(summary));
             }
         }
     }
 
-    fn set(&mut self, batch: &mut Batch, level: u8, key: Vec<u8>, summary: Option<Summary>) {
+    fn set(&mut self, level: u8, key: Vec<u8>, summary: Option<Summary>) {
         let fences = &mut self.levels[usize::from(level) - 1];
-        match summary {
-            Some(summary) => fences.insert(key.clone(), summary),
+        let before = match summary {
+            Some(summary) => fences.insert(key.clone(), Fence { summary, unwritten: true }),
             None => fences.remove(&key),
         };
-        batch.digest.insert((level, key), summary);
+        if !before.is_some_and(|fence| fence.unwritten) {
+            self.unwritten.push((level, key));
+        }
     }
 }
 
@@ -231,7 +257,7 @@ impl<V: View> Sums for Pending<'_, '_, V> {
     ) -> Result<Vec<(Vec<u8>, Summary)>, V::Error> {
         let upper = upper.map_or(Bound::Unbounded, Bound::Excluded);
         let fences = self.fences.level(level).range::<[u8], _>((Bound::Included(lower), upper));
-        Ok(fences.map(|(at, summary)| (at.clone(), *summary)).collect())
+        Ok(fences.map(|(at, fence)| (at.clone(), fence.summary)).collect())
     }
 
     fn fence_after(&self, level: u8, key: &[u8]) -> Result<Option<Vec<u8>>, V::Error> {
@@ -288,7 +314,7 @@ impl Share {
 
 /// Brings the fences up to date with a record that the batch already holds in its new state.
 pub(crate) fn update<V: View>(
-    rows: &mut Overlay<'_, V>,
+    rows: &Overlay<'_, V>,
     fences: &mut Fences,
     path: &Path,
     before: Share,
@@ -303,7 +329,7 @@ pub(crate) fn update<V: View>(
         let splits = level <= fence_levels;
         if !splits {
             // Nearly every change of nearly every document.
-            fences.shift(&mut rows.batch, level, &key, before.summary, after.summary);
+            fences.shift(level, &key, before.summary, after.summary);
             continue;
         }
         // A path that becomes a fence takes its run from the fence below it; one that ceases to be gives it back.
@@ -313,13 +339,13 @@ pub(crate) fn update<V: View>(
             let run = Pending { fences, rows }.sum_at(level - 1, &key, end.as_deref())?;
             summary -= run;
             summary += after.summary;
-            fences.set(&mut rows.batch, level, key.clone(), Some(run));
+            fences.set(level, key.clone(), Some(run));
         } else {
             summary += fences.below(level, &key, true).1;
             summary -= before.summary;
-            fences.set(&mut rows.batch, level, key.clone(), None);
+            fences.set(level, key.clone(), None);
         }
-        fences.set(&mut rows.batch, level, at, Some(summary));
+        fences.set(level, at, Some(summary));
     }
     Ok(())
 }

@@ -28,6 +28,9 @@ pub const RESERVED_FIRST_SEGMENTS: [&str; 3] = ["scan", "history", "status"];
 /// Length of the longest percent-encoding of one byte: bounds the work on a request target before it is decoded.
 const ENCODED_BYTE_BYTES_MAX: usize = 3;
 
+/// Bytes of two paths that are compared at once, where they begin alike: a register's.
+const ALIKE_BYTES: usize = 8;
+
 /// The legal path of a document. Cheap to clone; sorts in storage order.
 ///
 /// Invariant: `1..=SEGMENTS_MAX` legal segments joined by `/`, at most `PATH_BYTES_MAX` bytes, first one not reserved.
@@ -79,7 +82,19 @@ impl Path {
 
     /// The storage key: segments joined by 0x00. Keys compare as paths do.
     pub fn key(&self) -> Vec<u8> {
-        self.0.bytes().map(key_byte).collect()
+        let mut key = Vec::with_capacity(self.0.len());
+        self.put_key(&mut key);
+        key
+    }
+
+    /// Appends the storage key.
+    pub fn put_key(&self, out: &mut Vec<u8>) {
+        out.extend(self.0.bytes().map(key_byte));
+    }
+
+    /// Whether its storage key is less than `key`, which may be any bytes.
+    pub(crate) fn is_below(&self, key: &[u8]) -> bool {
+        self.0.bytes().map(key_byte).lt(key.iter().copied())
     }
 
     /// The decoded text, segments joined by `/`.
@@ -111,10 +126,13 @@ impl Path {
 impl Ord for Path {
     fn cmp(&self, other: &Self) -> Ordering {
         // Batches are maps by path, whose paths begin alike: only the first byte that differs is looked at as a key's.
-        let pairs = self.0.bytes().zip(other.0.bytes());
-        match pairs.into_iter().find(|(ours, theirs)| ours != theirs) {
-            Some((ours, theirs)) => key_byte(ours).cmp(&key_byte(theirs)),
-            None => self.0.len().cmp(&other.0.len()),
+        let (ours, theirs) = (self.0.as_bytes(), other.0.as_bytes());
+        let alike = ours.chunks_exact(ALIKE_BYTES).zip(theirs.chunks_exact(ALIKE_BYTES));
+        let from = alike.take_while(|(ours, theirs)| ours == theirs).count() * ALIKE_BYTES;
+        let (ours, theirs) = (&ours[from..], &theirs[from..]);
+        match ours.iter().zip(theirs).find(|(ours, theirs)| ours != theirs) {
+            Some((ours, theirs)) => key_byte(*ours).cmp(&key_byte(*theirs)),
+            None => ours.len().cmp(&theirs.len()),
         }
     }
 }

@@ -197,6 +197,7 @@ impl Replica {
                 group.rows.batch.frontier.insert((*node, *epoch), set.clone());
             }
         }
+        self.fences.write(&mut group.rows.batch);
         self.counters.hlc = self.clock.last();
         if self.counters != counters_before {
             group.rows.batch.counters = Some(self.counters);
@@ -329,7 +330,11 @@ impl Replica {
     ) {
         if self.frontier.insert(dot) {
             group.grown.insert((dot.node, dot.epoch));
-            group.fresh.entry(path.clone()).or_default().push((dot, source));
+            // Nothing is told to whoever told it; a link that comes up later in this group compares frontiers first.
+            let to_others = self.links.keys().any(|link| Some(*link) != source);
+            if to_others || plant::is("echo") {
+                group.fresh.entry(path.clone()).or_default().push((dot, source));
+            }
         }
     }
 

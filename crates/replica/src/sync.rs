@@ -18,6 +18,7 @@
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
+use core::slice;
 
 use rejoin_causal::{Dot, Epoch, Floor, Frontier, NodeId, plant};
 
@@ -25,7 +26,7 @@ use crate::body::Document;
 use crate::catch_up::chunk_cost;
 use crate::effect::{Alarm, AuditStep, Effect, paths_of};
 use crate::frontiers::{differing, frontier_digest, node_digests, peer_frontier, rows_of};
-use crate::input::{LinkId, RequestId};
+use crate::input::{LinkId, Now, RequestId};
 use crate::message::{Entry, Message, PathState};
 use crate::quarantine::Quarantine;
 use crate::replica::{Group, Replica, RunningRound};
@@ -393,14 +394,21 @@ impl Replica {
                 return Ok(false);
             }
         }
+        // Nearly every frame: no two of its documents have to stay together.
+        if entries.iter().all(|entry| unit::units(&entry.document).next().is_none()) {
+            for entry in entries {
+                match self.lead_ms(slice::from_ref(&entry), group.now) {
+                    Some(lead_ms) => self.quarantine(group, id, alloc::vec![entry], lead_ms),
+                    None => self.absorb(group, entry, Some(id))?,
+                }
+            }
+            return Ok(true);
+        }
         let bundles = unit::bundles(&entries);
         let mut entries: Vec<Option<Entry>> = entries.into_iter().map(Some).collect();
         for places in bundles {
             let bundle: Vec<Entry> = places.into_iter().filter_map(|at| entries[at].take()).collect();
-            let lead = |entry| Quarantine::lead_ms(entry, &self.frontier, group.now.wall_ms);
-            let lead_ms = bundle.iter().map(lead).max().unwrap_or(0);
-            self.skew_max_ms = self.skew_max_ms.max(lead_ms);
-            if lead_ms > self.config.clock_skew_max_ms {
+            if let Some(lead_ms) = self.lead_ms(&bundle, group.now) {
                 self.quarantine(group, id, bundle, lead_ms);
                 continue;
             }
@@ -409,6 +417,14 @@ impl Replica {
             }
         }
         Ok(true)
+    }
+
+    /// How far documents that belong together are ahead of this clock, where that is too far to merge them now.
+    fn lead_ms(&mut self, bundle: &[Entry], now: Now) -> Option<u64> {
+        let lead = |entry| Quarantine::lead_ms(entry, &self.frontier, now.wall_ms);
+        let lead_ms = bundle.iter().map(lead).max().unwrap_or(0);
+        self.skew_max_ms = self.skew_max_ms.max(lead_ms);
+        (lead_ms > self.config.clock_skew_max_ms).then_some(lead_ms)
     }
 
     /// Holds documents that belong together until the latest of their stamps has come.

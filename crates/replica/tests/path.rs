@@ -297,9 +297,14 @@ proptest! {
     }
 
     #[test]
-    fn paths_sort_as_their_keys(a in legal_path(), b in legal_path()) {
+    fn paths_sort_as_their_keys(a in legal_path(), b in legal_path(), head in "[a/!]{0,20}") {
         prop_assert_eq!(a.cmp(&b), a.key().cmp(&b.key()));
         prop_assert_eq!(a == b, a.cmp(&b).is_eq());
+        // The paths of a batch begin alike, and differ at any distance from their beginning.
+        let behind = |rest: &Path| Path::parse(&format!("{head}{}", rest.as_str()));
+        if let (Ok(a), Ok(b)) = (behind(&a), behind(&b)) {
+            prop_assert_eq!(a.cmp(&b), a.key().cmp(&b.key()));
+        }
         let state = RandomState::new();
         let again = path(a.as_str());
         prop_assert_eq!(state.hash_one(&a), state.hash_one(&again));

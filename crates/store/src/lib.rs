@@ -7,6 +7,7 @@
 pub mod engine;
 
 mod error;
+mod rows;
 mod schema;
 mod snapshot;
 mod store;

@@ -136,10 +136,8 @@ pub(crate) fn conflict_path(key: &[u8]) -> Result<Path, DecodeError> {
     Path::from_key(path).map_err(|_| DecodeError("conflict key"))
 }
 
-pub(crate) fn put_settled(count: u32) -> Vec<u8> {
-    let mut value = Vec::new();
-    put_varint(&mut value, u64::from(count));
-    value
+pub(crate) fn put_settled(out: &mut Vec<u8>, count: u32) {
+    put_varint(out, u64::from(count));
 }
 
 pub(crate) fn take_settled(value: &[u8]) -> Result<u32, DecodeError> {
@@ -150,12 +148,10 @@ pub(crate) fn take_settled(value: &[u8]) -> Result<u32, DecodeError> {
     if count == 0 { Err(DecodeError(WHAT)) } else { Ok(count) }
 }
 
-pub(crate) fn put_record(lives: &mut LifeTable, record: &Record) -> Vec<u8> {
-    let mut value = Vec::new();
-    put_varint(&mut value, record.sequence);
-    put_varint(&mut value, u64::from(record.history));
-    put_document(&mut value, lives, &record.document);
-    value
+pub(crate) fn put_record(out: &mut Vec<u8>, lives: &mut LifeTable, record: &Record) {
+    put_varint(out, record.sequence);
+    put_varint(out, u64::from(record.history));
+    put_document(out, lives, &record.document);
 }
 
 pub(crate) fn take_record(lives: &impl LifeLookup, value: &[u8]) -> Result<Record, DecodeError> {
@@ -177,19 +173,18 @@ const HISTORY_SHOWN: u8 = 4;
 /// Its time had come.
 const HISTORY_EXPIRED: u8 = 8;
 
-pub(crate) fn put_superseded(lives: &mut LifeTable, row: &Superseded) -> Vec<u8> {
+pub(crate) fn put_superseded(out: &mut Vec<u8>, lives: &mut LifeTable, row: &Superseded) {
     let flag = |holds: bool, flag: u8| if holds { flag } else { 0 };
-    let mut value = vec![
+    out.push(
         flag(row.concurrent, HISTORY_CONCURRENT)
             | flag(row.by.is_some(), HISTORY_SUCCESSOR)
             | flag(row.shown, HISTORY_SHOWN)
             | flag(row.expired, HISTORY_EXPIRED),
-    ];
+    );
     if let Some(by) = row.by {
-        put_dot(&mut value, lives, by);
+        put_dot(out, lives, by);
     }
-    put_version(&mut value, lives, &row.version);
-    value
+    put_version(out, lives, &row.version);
 }
 
 pub(crate) fn take_superseded(lives: &impl LifeLookup, value: &[u8]) -> Result<Superseded, DecodeError> {
@@ -213,10 +208,9 @@ pub(crate) fn is_concurrent(value: &[u8]) -> Result<bool, DecodeError> {
     Ok(flags & HISTORY_CONCURRENT > 0)
 }
 
-pub(crate) fn put_summary(summary: &Summary) -> Vec<u8> {
-    let mut value = summary.fingerprint.to_be_bytes().to_vec();
-    put_varint(&mut value, summary.count);
-    value
+pub(crate) fn put_summary(out: &mut Vec<u8>, summary: &Summary) {
+    out.extend_from_slice(&summary.fingerprint.to_be_bytes());
+    put_varint(out, summary.count);
 }
 
 pub(crate) fn take_summary(value: &[u8]) -> Result<Summary, DecodeError> {
@@ -228,8 +222,7 @@ pub(crate) fn take_summary(value: &[u8]) -> Result<Summary, DecodeError> {
     Ok(Summary { fingerprint, count })
 }
 
-pub(crate) fn put_counters(counters: &Counters) -> Vec<u8> {
-    let mut value = Vec::new();
+pub(crate) fn put_counters(out: &mut Vec<u8>, counters: &Counters) {
     for number in [
         counters.records,
         counters.tombstones,
@@ -238,12 +231,11 @@ pub(crate) fn put_counters(counters: &Counters) -> Vec<u8> {
         counters.sequence,
         counters.sequence_floor,
     ] {
-        put_varint(&mut value, number);
+        put_varint(out, number);
     }
-    value.extend_from_slice(&counters.values.fingerprint.to_be_bytes());
-    put_varint(&mut value, counters.values.count);
-    put_hlc(&mut value, counters.hlc);
-    value
+    out.extend_from_slice(&counters.values.fingerprint.to_be_bytes());
+    put_varint(out, counters.values.count);
+    put_hlc(out, counters.hlc);
 }
 
 pub(crate) fn take_counters(value: &[u8]) -> Result<Counters, DecodeError> {
@@ -263,8 +255,9 @@ pub(crate) fn take_counters(value: &[u8]) -> Result<Counters, DecodeError> {
     Ok(counters)
 }
 
-pub(crate) fn put_life((node, epoch): (NodeId, Epoch)) -> Vec<u8> {
-    prefixed(&node.0, &epoch.0.to_be_bytes())
+pub(crate) fn put_life(out: &mut Vec<u8>, (node, epoch): (NodeId, Epoch)) {
+    out.extend_from_slice(&node.0);
+    out.extend_from_slice(&epoch.0.to_be_bytes());
 }
 
 pub(crate) fn take_life(value: &[u8]) -> Result<(NodeId, Epoch), DecodeError> {

@@ -4,10 +4,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rejoin_causal::codec::{LifeIndex, LifeTable, put_interval_set};
 use rejoin_causal::{Epoch, NodeId};
+use rejoin_replica::path::Path;
 use rejoin_replica::{Batch, Commit};
 
 use crate::engine::{DiskSpace, Engine, Keyspace, RawBatch, RawSnapshot};
 use crate::error::StoreError;
+use crate::rows::Rows;
 use crate::schema;
 use crate::snapshot::Snapshot;
 
@@ -165,67 +167,69 @@ impl<E: Engine> Store<E> {
     fn rows(&mut self, batch: Batch) -> RawBatch {
         let known = self.lives.lives().len();
         let lives = &mut self.lives;
-        let mut rows = RawBatch::new();
-        let mut set = |keyspace, key: Vec<u8>, value: Option<Vec<u8>>| match value {
-            Some(value) => rows.put(keyspace, key, value),
-            None => rows.delete(keyspace, key),
-        };
+        let mut rows = Rows::default();
+        let put_path = |out: &mut Vec<u8>, path: &Path| out.extend_from_slice(path.as_str().as_bytes());
+        let put_nothing = |_: &mut Vec<u8>, ()| {};
         for (path, record) in &batch.records {
-            let value = record.as_ref().map(|record| schema::put_record(lives, record));
-            set(Keyspace::Documents, path.key(), value);
+            let put_record = |out: &mut Vec<u8>, record| schema::put_record(out, lives, record);
+            rows.set(Keyspace::Documents, |out| path.put_key(out), record.as_ref(), put_record);
         }
         for (dot, path) in &batch.log {
             let key = schema::log_key(lives.index_of(dot.node, dot.epoch), dot.seq);
-            set(Keyspace::Log, key.to_vec(), path.as_ref().map(|path| path.as_str().as_bytes().to_vec()));
+            rows.set(Keyspace::Log, verbatim(&key), path.as_ref(), put_path);
         }
         for ((path, hlc, dot), row) in &batch.history {
             let key = schema::history_key(lives, path, *hlc, *dot);
-            set(Keyspace::History, key, row.as_ref().map(|row| schema::put_superseded(lives, row)));
+            let put_row = |out: &mut Vec<u8>, row| schema::put_superseded(out, lives, row);
+            rows.set(Keyspace::History, verbatim(&key), row.as_ref(), put_row);
         }
         for (sequence, path) in &batch.feed {
-            let value = path.as_ref().map(|path| path.as_str().as_bytes().to_vec());
-            set(Keyspace::Feed, sequence.to_be_bytes().to_vec(), value);
+            let key = sequence.to_be_bytes();
+            rows.set(Keyspace::Feed, verbatim(&key), path.as_ref(), put_path);
         }
         for ((level, key), summary) in &batch.digest {
-            let value = summary.as_ref().map(schema::put_summary);
-            set(Keyspace::Digest, schema::digest_key(*level, key), value);
+            let key = schema::digest_key(*level, key);
+            rows.set(Keyspace::Digest, verbatim(&key), summary.as_ref(), schema::put_summary);
         }
         for ((hlc, path), present) in &batch.tombstones {
-            set(Keyspace::Tombstones, schema::tombstone_key(*hlc, path), present.then(Vec::new));
+            let key = schema::tombstone_key(*hlc, path);
+            rows.set(Keyspace::Tombstones, verbatim(&key), present.then_some(()), put_nothing);
         }
         for ((expires_ms, path), present) in &batch.expiries {
             let key = schema::expiry_key(*expires_ms, &path.key());
-            set(Keyspace::Conflicts, key, present.then(Vec::new));
+            rows.set(Keyspace::Conflicts, verbatim(&key), present.then_some(()), put_nothing);
         }
         for (path, open) in &batch.open_conflicts {
             let key = schema::conflict_key(schema::CONFLICT_OPEN, &path.key());
-            set(Keyspace::Conflicts, key, open.then(Vec::new));
+            rows.set(Keyspace::Conflicts, verbatim(&key), open.then_some(()), put_nothing);
         }
         for (path, count) in &batch.settled_conflicts {
             let key = schema::conflict_key(schema::CONFLICT_SETTLED, &path.key());
-            set(Keyspace::Conflicts, key, (*count > 0).then(|| schema::put_settled(*count)));
+            let count = (*count > 0).then_some(*count);
+            rows.set(Keyspace::Conflicts, verbatim(&key), count, schema::put_settled);
         }
         for ((node, epoch), intervals) in &batch.frontier {
-            let mut value = Vec::new();
-            put_interval_set(&mut value, intervals);
-            set(Keyspace::Meta, life_key(schema::META_FRONTIER, lives, *node, *epoch), Some(value));
+            let key = life_key(schema::META_FRONTIER, lives, *node, *epoch);
+            rows.set(Keyspace::Meta, verbatim(&key), Some(intervals), put_interval_set);
         }
         for dot in &batch.floor {
             let key = life_key(schema::META_FLOOR, lives, dot.node, dot.epoch);
-            set(Keyspace::Meta, key, Some(dot.seq.to_be_bytes().to_vec()));
+            let put_seq = |out: &mut Vec<u8>, seq: u64| out.extend_from_slice(&seq.to_be_bytes());
+            rows.set(Keyspace::Meta, verbatim(&key), Some(dot.seq), put_seq);
         }
         if let Some(counters) = &batch.counters {
-            set(Keyspace::Meta, schema::META_COUNTERS.to_vec(), Some(schema::put_counters(counters)));
+            let key = verbatim(schema::META_COUNTERS);
+            rows.set(Keyspace::Meta, key, Some(counters), schema::put_counters);
         }
         for (at, life) in self.lives.lives().iter().enumerate().skip(known) {
             let key = schema::prefixed(schema::META_LIFE, &index_bytes(at));
-            rows.put(Keyspace::Meta, key, schema::put_life(*life));
+            rows.set(Keyspace::Meta, verbatim(&key), Some(*life), schema::put_life);
         }
         if self.lives.lives().len() > known {
             let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
             *published = Arc::new(self.lives.clone());
         }
-        rows
+        rows.finish()
     }
 }
 
@@ -240,6 +244,11 @@ impl<E: Engine> Commit for Store<E> {
         }
         Ok(())
     }
+}
+
+/// Appends these bytes.
+fn verbatim(bytes: &[u8]) -> impl FnOnce(&mut Vec<u8>) + '_ {
+    |out| out.extend_from_slice(bytes)
 }
 
 fn life_key(prefix: &[u8], lives: &mut LifeTable, node: NodeId, epoch: Epoch) -> Vec<u8> {

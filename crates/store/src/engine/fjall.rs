@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fjall::config::FilterPolicy;
-use fjall::{AbstractTree, Database, KeyspaceCreateOptions, PersistMode, Readable};
+use fjall::{AbstractTree, Database, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
 
 use super::error::Cause;
 use super::lock::LockFile;
@@ -311,8 +311,9 @@ impl Engine for FjallEngine {
             first_failure: "a thread panicked during a commit".to_owned(),
         })?;
         self.check_poison(OPERATION)?;
-        // Not `OwnedWriteBatch::with_capacity`, whose commit may return with the batch still in a buffer of this process.
-        let mut writes = self.database.batch();
+        // Without this mode the commit may return with the batch still in a buffer of this process.
+        let mut writes = OwnedWriteBatch::with_capacity(self.database.clone(), batch.len())
+            .durability(Some(PersistMode::Buffer));
         for (keyspace, key, value) in batch.into_operations() {
             let bytes = key.len() + value.as_ref().map_or(0, Bytes::len);
             buffers.filled[keyspace as usize] += bytes as u64 + ENTRY_BYTES;

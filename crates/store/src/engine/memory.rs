@@ -73,7 +73,9 @@ impl Engine for MemoryEngine {
         let mut disk = self.disk();
         let mut maps = disk.committed.clone();
         for (keyspace, key, value) in batch.into_operations() {
-            maps.apply(keyspace, key, value);
+            // Rows come out of one allocation for many: one that stays must not keep the others.
+            let own = |bytes: Bytes| Bytes::copy_from_slice(&bytes);
+            maps.apply(keyspace, own(key), value.map(own));
         }
         disk.committed = maps;
         Ok(())
