@@ -55,7 +55,7 @@ impl Workload {
 
 /// Buffers so small that a workload passes through flushes and merges, and workers enough to get in each other's way.
 fn options() -> FjallOptions {
-    FjallOptions { memtable_bytes: 6 << 10, workers: 4, ..FjallOptions::default() }
+    FjallOptions { memtable_bytes: 12 << 10, workers: 4, ..FjallOptions::default() }
 }
 
 pub(crate) type Documents = BTreeMap<String, String>;
