@@ -690,6 +690,27 @@ fn a_last_batch_with_a_hole_is_a_commit_that_had_not_returned() {
 }
 
 #[test]
+fn a_last_batch_without_its_number_is_a_commit_that_had_not_returned() {
+    let original = damageable();
+    let is_journal = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "jnl");
+    let journal = files(original.path()).into_iter().rfind(is_journal).unwrap();
+    // The first page of the batch reached the disk with its tag and its count, and without the sequence number.
+    let forget = |bytes: &mut Vec<u8>, number: u64| {
+        let value = numbered_value(number);
+        let at = bytes.windows(value.len()).rposition(|window| window == value).unwrap();
+        let before = bytes[..at].windows(4).rposition(|window| window == b"FJL\x03").unwrap();
+        let sequence_number = before + 4 + 5;
+        bytes[sequence_number..sequence_number + 8].fill(0);
+    };
+    let last = IN_TABLES + IN_JOURNAL - 1;
+    let directory = damaged(original.path(), &journal, |bytes| forget(bytes, last));
+    assert_eq!(examine(directory.path(), "the last batch without its number"), Found::Torn(last - 1));
+    assert_eq!(open(directory.path()).torn_bytes(), 0, "it was cut off");
+    let directory = damaged(original.path(), &journal, |bytes| forget(bytes, last - 1));
+    assert_eq!(examine(directory.path(), "the last batch but one without its number"), Found::Corrupt);
+}
+
+#[test]
 fn a_missing_file_is_an_error_and_nothing_is_deleted() {
     let original = damageable();
     let everything = files(original.path());

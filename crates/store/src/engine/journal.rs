@@ -109,9 +109,18 @@ fn examine(path: &Path, seqno: &mut Option<u64>) -> io::Result<Journal> {
     loop {
         let start = reader.at;
         match reader.batch()? {
-            // The checksum of a batch does not cover its sequence number; its order gives a damaged one away.
+            // The checksum of a batch does not cover its sequence number; its order gives a damaged one away. In the last
+            // batch it may be one of the pages that a power cut kept from the disk.
             Some(next) if seqno.is_some_and(|last| next <= last) => {
-                return Ok(Journal::Damaged { at: start });
+                let end = reader.at;
+                if reader.batch()?.is_some() {
+                    return Ok(Journal::Damaged { at: start });
+                }
+                return Ok(match judge_rest(&mut reader.file.into_inner(), end)? {
+                    Journal::Whole => Journal::Torn { at: start, bytes: end - start },
+                    Journal::Torn { bytes, .. } => Journal::Torn { at: start, bytes: end - start + bytes },
+                    Journal::Damaged { .. } => Journal::Damaged { at: start },
+                });
             }
             Some(next) => {
                 *seqno = Some(next);
