@@ -185,12 +185,12 @@ async fn connection(api: Arc<Api>, stream: TcpStream, remote: SocketAddr, slot: 
     let connection = Arc::new(Connection { remote, local, exchange, _slot: slot });
     let service = service_fn(|request| {
         let (api, connection) = (Arc::clone(&api), Arc::clone(&connection));
-        // Boxed: a connection has room for what this returns as long as it is open, and most of that time it is silent.
-        Box::pin(async move {
+        // Not boxed, though a silent connection has the room of it: 5 KiB to allocate for each request cost a GET 7 %.
+        async move {
             let serving = connection.exchange.begin();
             let response = api.answer(&connection, request).await;
             Ok::<_, Infallible>(response.map(|stream| Served { stream, _serving: serving }))
-        })
+        }
     });
     let mut served = Quiet::new(http.serve_connection(TokioIo::new(wire), service).with_upgrades());
     let ended = tokio::select! {
