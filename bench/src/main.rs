@@ -29,6 +29,11 @@ use crate::plan::{Plan, Workload};
 use crate::server::{Tools, nothing};
 use crate::work::embedded;
 
+/// The server's, so that the library is measured with the same.
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Measures rejoin and others on the same work.
 #[derive(Debug, Parser)]
 #[command(name = "rejoin-bench")]
