@@ -1,0 +1,80 @@
+//! Rounds of anti-entropy: on every link, exchanges until both sides are equal or have tried often enough.
+
+use alloc::vec::Vec;
+
+use crate::effect::Effect;
+use crate::input::{LinkId, RequestId};
+use crate::replica::{Group, Replica, RunningRound};
+use crate::session::{EXCHANGES_PER_ROUND, Round, Session};
+
+impl Replica {
+    /// Runs an anti-entropy round on every link.
+    pub(crate) fn anti_entropy<V>(&mut self, group: &mut Group<'_, V>, request: Option<RequestId>) {
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        if let Some(request) = request {
+            let waiting = links.iter().copied().collect();
+            self.rounds.push(RunningRound { request, waiting, report: Default::default() });
+        }
+        for id in links {
+            self.begin_round(group, id);
+        }
+        self.finish_rounds(group);
+    }
+
+    pub(crate) fn begin_round<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
+        let started_ms = group.now.steady_ms;
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.round.is_some() {
+            return;
+        }
+        link.round = Some(Round { exchanges: 0, started_ms, equal: false });
+        let fresh = link.session == Session::Greeting && link.dialed && link.asking.is_none();
+        if fresh {
+            self.update(id, |link| link.round.iter_mut().for_each(|round| round.exchanges = 1));
+            self.probe(group, id);
+        } else {
+            self.settle(group, id);
+        }
+    }
+
+    /// A link where nothing is going on: its round ends, or asks again whether the two are equal now.
+    pub(crate) fn settle<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if !link.is_quiet() {
+            return;
+        }
+        let Some(round) = &mut link.round else { return };
+        if round.equal || round.exchanges >= EXCHANGES_PER_ROUND {
+            let (equal, started_ms) = (round.equal, round.started_ms);
+            link.round = None;
+            match equal {
+                true => self.tally.rounds_equal += 1,
+                false => self.tally.rounds_unequal += 1,
+            }
+            self.last_round = Some((group.now.steady_ms, group.now.steady_ms.saturating_sub(started_ms)));
+            self.round_left(group, id, equal);
+        } else {
+            round.exchanges += 1;
+            self.probe(group, id);
+        }
+    }
+
+    pub(crate) fn round_left<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, equal: bool) {
+        for round in &mut self.rounds {
+            if round.waiting.remove(&id) {
+                round.report.links += 1;
+                round.report.equal += u64::from(equal);
+                round.report.unequal += u64::from(!equal);
+            }
+        }
+        self.finish_rounds(group);
+    }
+
+    fn finish_rounds<V>(&mut self, group: &mut Group<'_, V>) {
+        let finished = |round: &RunningRound| round.waiting.is_empty();
+        for round in self.rounds.iter().filter(|round| finished(round)) {
+            group.effects.push(Effect::RoundDone(round.request, round.report));
+        }
+        self.rounds.retain(|round| !finished(round));
+    }
+}
