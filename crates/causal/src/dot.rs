@@ -4,6 +4,8 @@ use alloc::string::String;
 use core::fmt;
 use core::str::FromStr;
 
+use crate::hex::Hex;
+
 /// A node: the first 16 bytes of the BLAKE3 hash of its Ed25519 public key. Shown as 32 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub [u8; 16]);
@@ -70,7 +72,7 @@ pub(crate) fn ordinal(epoch: Epoch, seq: u64) -> u64 {
 
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(hex(&self.0, &mut [0; 32]))
+        fmt::Display::fmt(&Hex(&self.0), f)
     }
 }
 
@@ -83,24 +85,12 @@ impl fmt::Debug for NodeId {
 
 impl fmt::Display for Dot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Every answer names a version: digits by hand take a fifth of what formatting does.
-        f.write_str(hex(&self.node.0, &mut [0; 32]))?;
+        fmt::Display::fmt(&self.node, f)?;
         f.write_str(".")?;
-        f.write_str(hex(&self.epoch.0.to_be_bytes(), &mut [0; 16]))?;
+        fmt::Display::fmt(&Hex(&self.epoch.0.to_be_bytes()), f)?;
         f.write_str(".")?;
-        write!(f, "{}", self.seq)
+        fmt::Display::fmt(&self.seq, f)
     }
-}
-
-/// The hexadecimal digits of bytes, lower case, in a buffer of twice their number.
-fn hex<'a>(bytes: &[u8], digits: &'a mut [u8]) -> &'a str {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
-    }
-    // Digits are ASCII.
-    core::str::from_utf8(digits).unwrap_or_default()
 }
 
 impl fmt::Debug for Dot {

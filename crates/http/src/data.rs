@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::header::{ETAG, HeaderName, HeaderValue, LAST_MODIFIED, LOCATION};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use rejoin::{Change, Entry, Hlc, Json, JsonLimits, Node, Path, Write, Written};
+use rejoin_causal::Hex;
 use serde::Serialize;
 
 use crate::answer::{self, REJOIN_CONFLICTS, REJOIN_VERSION, Stream};
@@ -17,7 +18,7 @@ use crate::condition::{self, ENVELOPE_SUFFIX, Read};
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::receipts::{self, Ack, Received};
-use crate::shapes::{Item, Raw, VectorClock, hex};
+use crate::shapes::{Item, Raw, VectorClock};
 use crate::{body, context, ttl};
 
 /// Parameters of a write of a value.
@@ -147,7 +148,7 @@ pub(crate) async fn wrote(
     };
     let mut response = answer::shape(status, &WriteResult { receipt, ..WriteResult::of(node, written) });
     let headers = response.headers_mut();
-    put_header(headers, ETAG, format_args!("\"{}\"", hex(&written.etag)));
+    put_header(headers, ETAG, format_args!("\"{}\"", Hex(&written.etag)));
     put_header(headers, LAST_MODIFIED, http_date(written.hlc));
     put_header(headers, REJOIN_VERSION, written.dot);
     put_conflicts(headers, written.visible.conflicts);
@@ -201,7 +202,7 @@ impl<'a> WriteResult<'a> {
             vector_clock: VectorClock(&written.vector_clock),
             timestamp: written.hlc.unix_ms(),
             version: written.dot.to_string(),
-            etag: hex(&written.etag),
+            etag: Hex(&written.etag).to_string(),
             expires: written.visible.expires_ms,
             applied: true,
             durable: node.info().durability.to_string(),

@@ -5,10 +5,11 @@ use std::time::Duration;
 use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use rejoin::{Current, Entry, Error, Json, JsonError, PathError, Visible};
+use rejoin_causal::Hex;
 use serde::Serialize;
 
 use crate::answer::{self, Stream};
-use crate::shapes::{Raw, hex};
+use crate::shapes::Raw;
 
 /// An error on its way to a client. Nothing was changed.
 #[derive(Debug)]
@@ -260,7 +261,7 @@ impl Problem {
         let present = match current.visible.map(|visible| *visible) {
             Some(Visible { value: Some(value), version, hlc, .. }) => Present {
                 value: Some(value),
-                etag: current.etag.map(|etag| hex(&etag)),
+                etag: current.etag.map(|etag| Hex(&etag).to_string()),
                 version: Some(version.to_string()),
                 timestamp: Some(hlc.unix_ms()),
             },

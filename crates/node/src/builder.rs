@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, SystemTime};
 
-use rejoin_causal::NodeId;
+use rejoin_causal::{Hex, NodeId};
 use rejoin_link::{BearerToken, ClusterId, ClusterSecret, Identity, Limits as LinkLimits, Listener, NodeKey};
 use rejoin_replica::path::{PATH_BYTES_MAX, Path, SEGMENT_BYTES_MAX, SEGMENTS_MAX};
 use rejoin_replica::{Config, Policy, Replica, Start, Strategy, View as _};
@@ -16,7 +16,6 @@ use crate::config::{
     DISK_RESERVE_BYTES, Durability, Limits, NAME_BYTES_MAX, SCAN_ITEMS_MAX, SCAN_PAGE_BYTES_MAX,
 };
 use crate::engine::{Kind, NodeEngine};
-use crate::entry::hex;
 use crate::feed::hub::Hub;
 use crate::feed::lineage::Lineage;
 use crate::links::{Links, add_peer, run_link};
@@ -279,7 +278,7 @@ impl Builder {
                 limits: self.limits(),
                 data_dir: self.data_dir.clone().filter(|_| self.durability != Durability::Memory),
                 engine: engine_name,
-                policy_hash: hex(&policy.hash()),
+                policy_hash: Hex(&policy.hash()).to_string(),
                 local_addr,
             },
             policy: RwLock::new(policy),

@@ -1,6 +1,6 @@
 //! What a reader gets: a value with everything known about it.
 
-use rejoin_causal::{Dot, Hlc, NodeId, VersionVector};
+use rejoin_causal::{Dot, Hex, Hlc, NodeId, VersionVector};
 use rejoin_replica::json::Json;
 use rejoin_replica::path::Path;
 use rejoin_replica::{Document, Policy, Superseded, Visible, as_of, etag, standing};
@@ -78,7 +78,7 @@ impl Entry {
             value,
             version,
             hlc,
-            etag: hex(&etag(document)),
+            etag: Hex(&etag(document)).to_string(),
             expires_ms,
             expired,
             conflicts,
@@ -186,15 +186,4 @@ pub struct HistoryPage {
     pub items: Vec<HistoryEntry>,
     /// Where the next page begins.
     pub cursor: Option<String>,
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |value: u8| char::from(DIGITS[usize::from(value & 15)]);
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(digit(byte >> 4));
-        text.push(digit(*byte));
-    }
-    text
 }

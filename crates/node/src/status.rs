@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use rejoin_causal::{Epoch, Hlc, NodeId, VersionVector};
+use rejoin_causal::{Epoch, Hex, Hlc, NodeId, VersionVector};
 use rejoin_replica::{LinkStatus, Tally};
 
 use crate::config::{Durability, Limits};
@@ -12,7 +12,7 @@ use crate::links::DialState;
 use crate::node::Node;
 use crate::shared::{Job, lock};
 use crate::token::Token;
-use crate::{Error, entry, room};
+use crate::{Error, room};
 
 /// Who dialed a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,10 +187,10 @@ impl Node {
             hlc: status.counters.hlc,
             skew_max_ms: status.skew_max_ms,
             quarantined: status.quarantined,
-            digest: entry::hex(&status.counters.values.fingerprint.to_be_bytes()),
+            digest: Hex(&status.counters.values.fingerprint.to_be_bytes()).to_string(),
             last_round_at: status.last_round.map(|(at_ms, _)| SystemTime::now() - ago(at_ms)),
             last_round_ms: status.last_round.map(|(_, took_ms)| took_ms),
-            policy_hash: entry::hex(&policy),
+            policy_hash: Hex(&policy).to_string(),
             policy_mismatches: shared.links.with_up(|up| {
                 let others = up.values().filter(|up| up.peer.policy != policy);
                 others.map(|up| NodeId(up.peer.id)).collect()
