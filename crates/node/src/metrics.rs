@@ -1,6 +1,7 @@
 //! What a node counts of its own work: atomics only, so that counting never waits.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -151,7 +152,8 @@ impl fmt::Debug for Histogram {
     }
 }
 
-/// A resolver that is watched.
+/// A resolver that is watched, and whose panics are failures: it is run again for each reader and after each start, so what
+/// it panics over must not end the node.
 struct Watched {
     resolver: Arc<dyn Resolver>,
     metrics: Arc<Metrics>,
@@ -164,7 +166,12 @@ impl Resolver for Watched {
         local: &Candidate,
         remote: &Candidate,
     ) -> Result<Candidate, ResolverError> {
-        let outcome = self.metrics.resolver.time(|| self.resolver.resolve(path, local, remote));
+        // It gets nothing that it could leave half done, but what it shares with itself.
+        let resolve = AssertUnwindSafe(|| self.resolver.resolve(path, local, remote));
+        let outcome = self
+            .metrics
+            .resolver
+            .time(|| catch_unwind(resolve).unwrap_or_else(|_| Err(ResolverError("it panicked".to_owned()))));
         if outcome.is_err() {
             self.metrics.resolver_failures.fetch_add(1, Relaxed);
         }

@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rejoin::{
-    Change, Condition, ConflictState, Error, Json, JsonLimits, Node, Observed, Outcome, Path, Settlement,
-    Strategy, Write,
+    Candidate, Change, Condition, ConflictState, Custom, Error, Json, JsonLimits, Node, Observed, Outcome,
+    Path, Settlement, Strategy, Write,
 };
 use serde_json::{Value, json};
 
@@ -251,4 +252,28 @@ async fn a_receipt_waits_for_a_peer_that_comes_later() {
     let writes = [written.dot];
     let (receipt, ()) = tokio::join!(a.receipt(&writes, 1, DEADLINE), async { link(&b, &a) });
     assert_eq!(receipt.unwrap().holders, [b.info().id]);
+}
+
+/// A function of the program must not bring the node down: what it panics over is there again after every start.
+#[tokio::test]
+async fn a_resolver_that_panics_has_failed_and_the_node_goes_on() {
+    let panics = Custom::new("panics 1", |_: &Path, local: &Candidate, _: &Candidate| match &local.value {
+        Some(_) => panic!("unwrapped what was not there"),
+        None => Ok(local.clone()),
+    });
+    let strategy = Strategy::Custom(panics);
+    let builder = Node::builder().in_memory().name("a").listen("127.0.0.1:0");
+    let a = builder.strategy("x", strategy).open().await.unwrap();
+    put_over(&a, "x", "1", Observed::All).await;
+    put_over(&a, "x", "2", Observed::These(Vec::new())).await;
+
+    let entry = a.entry(&path("x")).unwrap().unwrap();
+    assert!(entry.resolver_failed);
+    assert_eq!((entry.value, entry.siblings.len()), (Some(raw("2")), 2), "the newest is shown");
+    assert!(a.metrics().resolver_failures.load(Ordering::Relaxed) > 0);
+
+    a.put("y", &1).await.unwrap();
+    put_over(&a, "x", "3", Observed::All).await;
+    assert_eq!(a.entry(&path("x")).unwrap().unwrap().value, Some(raw("3")));
+    a.close().await.unwrap();
 }

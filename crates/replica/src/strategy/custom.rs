@@ -43,6 +43,8 @@ impl core::error::Error for ResolverError {}
 /// It must be a pure function of its arguments: every replica runs it on its own and must come to the same value.
 /// `local` is the older version or the result so far, `remote` the next newer one, in (stamp, dot) order, so that
 /// replicas agree on which is which.
+///
+/// A node takes a panic for an error.
 pub trait Resolver: Send + Sync {
     /// The outcome; `value: None` means deleted.
     fn resolve(&self, path: &Path, local: &Candidate, remote: &Candidate)
