@@ -3,6 +3,8 @@
 //! It performs effects as the node's shell does, and everything between replicas and around them goes wrong as often as
 //! the scenario asks. Nothing here reads a clock or iterates in an order that depends on a hash.
 
+mod account;
+mod checks;
 mod effects;
 mod end;
 mod group;
