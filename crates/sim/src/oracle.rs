@@ -285,18 +285,25 @@ impl Oracle {
     fn unsupported(&self, path: &Path, known: &BTreeSet<Dot>) -> BTreeSet<Dot> {
         let all = self.paths.get(path).cloned().unwrap_or_default();
         let hidden = self.hidden(path, &all);
-        let mut supported: BTreeSet<Dot> = BTreeSet::new();
+        // A write that the node has not heard of brings it no past, and one that it has heard of may be gone elsewhere.
+        let (anywhere, here) = (self.supported(&all, &hidden), self.supported(known, &hidden));
+        known.iter().filter(|dot| !anywhere.contains(*dot) || !here.contains(*dot)).copied().collect()
+    }
+
+    /// What writes that none of `among` replaced and nothing hides have in their past.
+    fn supported(&self, among: &BTreeSet<Dot>, hidden: &BTreeSet<Dot>) -> BTreeSet<Dot> {
         let is_end = |dot: &&Dot| {
-            let replaced = all.iter().any(|by| self.writes[by].observed.contains(*dot));
+            let replaced = among.iter().any(|by| self.writes[by].observed.contains(*dot));
             !hidden.contains(*dot) && !replaced
         };
-        let mut open: Vec<Dot> = all.iter().filter(is_end).copied().collect();
+        let mut supported: BTreeSet<Dot> = BTreeSet::new();
+        let mut open: Vec<Dot> = among.iter().filter(is_end).copied().collect();
         while let Some(dot) = open.pop() {
             if supported.insert(dot) {
-                open.extend(self.writes[&dot].observed.difference(&hidden));
+                open.extend(self.writes[&dot].observed.difference(hidden));
             }
         }
-        known.difference(&supported).copied().collect()
+        supported
     }
 
     /// Those of `known` that a later epoch of their own node hides.
