@@ -1,24 +1,22 @@
 //! Frames of a link: decoding is total, bounded and exact.
 
 use rejoin_replica::Message;
-use rejoin_replica::codec::{decode, encode};
+use rejoin_replica::codec::{allowance, decode, decode_counted, encode};
 use rejoin_replica::path::Path;
 
 use crate::meter;
 
-/// Bytes that decoding may take for each byte of a frame. The worst known is an entry with one tombstone: 16 bytes
-/// that become a path, a vector with room for four versions and a tree node, 850 bytes in all.
-const BYTES_PER_BYTE: usize = 72;
-
-/// Bytes that decoding may take whatever the frame.
+/// Bytes that decoding may take beside what is counted: an error, and the names of one small object while it is checked.
 const BYTES_FIXED: usize = 2_048;
 
 /// The frame decoder of the replica.
 pub fn frame(data: &[u8]) {
-    let (decoded, peak) = meter::peak_of(|| decode(data));
-    let allowed = BYTES_FIXED + BYTES_PER_BYTE * data.len();
+    let (decoded, peak) = meter::peak_of(|| decode_counted(data));
+    // Proportional to the frame for what is small, and no more than a fixed amount beyond its text for what is not.
+    let allowed = BYTES_FIXED + allowance(data.len()).memory;
     assert!(peak <= allowed, "{} bytes took {peak} bytes to decode, {allowed} are allowed", data.len());
-    let Ok(message) = decoded else { return };
+    let Ok((message, counted)) = decoded else { return };
+    assert!(peak <= BYTES_FIXED + counted, "{peak} bytes were taken, and {counted} counted");
 
     let frame = encode(&message);
     let again = decode(&frame);

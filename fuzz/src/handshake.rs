@@ -6,7 +6,9 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rejoin_link::{ClusterId, Identity, Limits, NodeKey, accept, accept_http, parse_peer_url};
+use rejoin_link::{
+    ClusterId, Identity, Limits, NodeKey, OpenHandshakes, accept, accept_http, parse_peer_url,
+};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::bytes::Bytes;
@@ -140,6 +142,7 @@ fn us() -> &'static Identity {
         name: "anna".to_owned(),
         epoch: 1,
         policy: [0; 16],
+        handshakes: OpenHandshakes::default(),
     })
 }
 

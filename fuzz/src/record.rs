@@ -3,28 +3,47 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
+use rejoin_causal::codec::{Bounds, LifeIndex as _, LifeTable, Reader};
 use rejoin_causal::{Dot, Epoch, Hlc, IntervalSet, NodeId, VersionVector};
+use rejoin_replica::codec::{Source, take_document};
 use rejoin_replica::config::EXPIRES_MS_MAX;
 use rejoin_replica::digest::range_digest;
+use rejoin_replica::history::OLDEST_MAX;
 use rejoin_replica::json::{Json, JsonLimits};
 use rejoin_replica::path::{Path, Prefix};
 use rejoin_replica::{
     Audit, Batch, Body, CatchUp, CatchUpStep, Change, Commit, Condition, Config, Content, Counters, Document,
-    Expiry, Field, Fields, Input, Message, Now, Observed, Policy, Record, Replica, RequestId, Start,
-    Strategy, Summary, Superseded, Unit, Version, View, Write,
+    Expiry, Field, Fields, Input, Kept, KeptRow, Message, Now, Observed, Once, Policy, Reason, Record,
+    Replica, RequestId, Shown, Start, Strategy, Summary, Superseded, Unit, Version, View, Word, Write,
 };
 use rejoin_store::engine::{Keyspace, MemorySnapshot, RawBatch};
 use rejoin_store::{Engine as _, MemoryEngine, Snapshot, Store, StoreError, SyncPolicy};
 
 use crate::bytes::Bytes;
+use crate::meter;
 
 /// Rows of a store, as batches and as bytes.
 pub fn record(data: &[u8]) {
+    stored(data);
     let mut bytes = Bytes::new(data);
     match bytes.one_in(2) {
         true => written(&mut bytes),
         false => damaged(&mut bytes),
     }
+}
+
+/// A document of a row, whatever its bytes, takes no more memory than they may stand for.
+fn stored(data: &[u8]) {
+    /// An error, and what nothing counts.
+    const BYTES_FIXED: usize = 2_048;
+    let mut lives = LifeTable::default();
+    for number in 1..=3 {
+        lives.index_of(NodeId([number; 16]), Epoch(u64::from(number)));
+    }
+    let allowed = BYTES_FIXED + Bounds::of(data.len()).memory;
+    let read = || take_document(&mut Reader::new(data), &lives, Source::Store);
+    let (_, peak) = meter::peak_of(read);
+    assert!(peak <= allowed, "a row of {} bytes took {peak} bytes, {allowed} are allowed", data.len());
 }
 
 /// Overwrites rows of a healthy store with anything, and reads all of it.
@@ -91,7 +110,7 @@ fn read_all(engine: &MemoryEngine) -> Result<(), StoreError> {
     for path in paths() {
         note(snapshot.record(path).map(drop));
         note(snapshot.history(path).try_for_each(|row| row.map(drop)));
-        note(snapshot.oldest_history(path, 9).map(drop));
+        note(snapshot.oldest_history(path, None, 9).map(drop));
         note(snapshot.settled(path).map(drop));
         note(snapshot.expiries(0, Some(path), u64::MAX, 9).map(drop));
     }
@@ -117,7 +136,7 @@ fn read_all(engine: &MemoryEngine) -> Result<(), StoreError> {
 }
 
 fn catch_up(snapshot: Snapshot<MemorySnapshot>) -> Result<(), StoreError> {
-    let mut reader = CatchUp::new(snapshot, &Default::default(), 64, u64::MAX)?;
+    let mut reader = CatchUp::new(snapshot, &Default::default(), 1, 64, u64::MAX, usize::MAX)?;
     for _ in 0..200 {
         if let CatchUpStep::Done { .. } = reader.step()? {
             break;
@@ -127,8 +146,8 @@ fn catch_up(snapshot: Snapshot<MemorySnapshot>) -> Result<(), StoreError> {
 }
 
 fn audit(snapshot: Snapshot<MemorySnapshot>) -> Result<(), StoreError> {
-    let (mut opener, _) = Audit::open(snapshot.clone())?;
-    let (mut other, _) = Audit::accept(snapshot)?;
+    let (mut opener, _) = Audit::open(snapshot.clone(), usize::MAX)?;
+    let (mut other, _) = Audit::accept(snapshot, usize::MAX)?;
     let mut messages = opener.go_on()?;
     messages.push(Message::Compare(vec![rejoin_replica::message::Range {
         lower: vec![0],
@@ -140,7 +159,7 @@ fn audit(snapshot: Snapshot<MemorySnapshot>) -> Result<(), StoreError> {
             opener.compare(answer)?;
         }
     }
-    other.reply(paths()).map(drop)
+    other.reply(paths().to_vec()).map(drop)
 }
 
 fn paths() -> &'static [Path] {
@@ -156,6 +175,7 @@ fn start(epoch: Epoch) -> Start {
         seed: 1,
         config: Config { versions_max: 2, ..Config::default() },
         policy: Arc::new(Policy::new(Strategy::MergeFields)),
+        statements: Vec::new(),
     }
 }
 
@@ -210,7 +230,8 @@ fn write_over(
     change: Change,
     observed: Observed,
 ) {
-    let write = Write { path: path.clone(), change, condition: Condition::Always, observed, ttl: None };
+    let write =
+        Write { path: path.clone(), change, condition: Condition::Always, observed, ttl: None, once: None };
     let snapshot = store.snapshot();
     let effects = replica.handle([Input::Write(RequestId(0), write)], now, &snapshot).expect("a write");
     effects.commit(store).expect("a commit");
@@ -254,6 +275,9 @@ fn lay_over(below: &mut Batch, batch: &Batch) {
     below.settled_conflicts.extend(batch.settled_conflicts);
     below.frontier.extend(batch.frontier);
     below.floor.extend(batch.floor);
+    below.kept.extend(batch.kept);
+    below.kept_ids.extend(batch.kept_ids);
+    below.kept_times.extend(batch.kept_times);
     below.counters = batch.counters.or(below.counters);
 }
 
@@ -277,10 +301,16 @@ fn reread(snapshot: &Snapshot<MemorySnapshot>, like: &Batch) -> Batch {
         found.log.insert(*dot, rows.into_iter().next().map(|(_, path)| path));
     }
     for (path, hlc, dot) in like.history.keys() {
-        let ranks = snapshot.oldest_history(path, usize::MAX).expect("history");
+        let ranks = snapshot.oldest_history(path, None, usize::MAX).expect("history");
         assert!(ranks.is_sorted(), "history is not in order");
         let mut rows: Vec<Superseded> = snapshot.history(path).collect::<Result<_, _>>().expect("history");
-        rows.reverse();
+        if let Some(at) = rows.iter().position(|row| row.word.is_some() && row.version.rank() == (*hlc, *dot))
+        {
+            found.history.insert((path.clone(), *hlc, *dot), Some(rows.swap_remove(at)));
+            continue;
+        }
+        rows.retain(|row| row.word.is_none());
+        rows.sort_by_key(|row| row.version.rank());
         let at = ranks.iter().position(|rank| (rank.0, rank.1) == (*hlc, *dot));
         let row = at.map(|at| (ranks[at].2, rows.swap_remove(at)));
         assert!(row.iter().all(|(concurrent, row)| *concurrent == row.concurrent));
@@ -309,6 +339,16 @@ fn reread(snapshot: &Snapshot<MemorySnapshot>, like: &Batch) -> Batch {
     for path in like.settled_conflicts.keys() {
         found.settled_conflicts.insert(path.clone(), snapshot.settled(path).expect("settled conflicts"));
     }
+    for dot in like.kept.keys() {
+        found.kept.insert(*dot, snapshot.kept(*dot, dot.seq, 1).expect("a kept answer").pop());
+    }
+    for id in like.kept_ids.keys() {
+        found.kept_ids.insert(*id, snapshot.kept_extent(id).expect("the name of a request"));
+    }
+    for (at_ms, dot) in like.kept_times.keys() {
+        let times = snapshot.kept_times(*at_ms, at_ms + 1, usize::MAX).expect("times");
+        found.kept_times.insert((*at_ms, *dot), times.contains(&(*at_ms, *dot)));
+    }
     found.counters = like.counters.map(|_| snapshot.counters().expect("the counters"));
     found
 }
@@ -317,12 +357,25 @@ fn row(bytes: &mut Bytes<'_>, batch: &mut Batch) {
     let present = !bytes.one_in(4);
     match bytes.below(11) {
         0 => {
-            let record =
-                Record { document: document(bytes), sequence: bytes.word(), history: bytes.word() as u32 };
+            let (document, sequence, history) = (document(bytes), bytes.word(), bytes.word() as u32);
+            // Of what there is already: the corpus keeps its meaning.
+            let oldest = document.versions().iter().map(|one| (one.hlc, one.dot, one.dot.seq % 2 == 1));
+            let mut oldest: Vec<_> = oldest.collect();
+            oldest.sort_unstable();
+            oldest.truncate(OLDEST_MAX.min(history as usize));
+            let record = Record { document, sequence, history, oldest };
             batch.records.insert(bytes_path(bytes), present.then_some(record));
         }
         1 => {
             let dot = dot(bytes);
+            // Of what there is already: the corpus keeps its meaning.
+            if dot.seq % 3 == 2 && dot.seq < u64::MAX {
+                let row = kept(dot);
+                let id = row.kept.once.id;
+                batch.kept_ids.insert(id, present.then(|| row.kept.extent()));
+                batch.kept_times.insert((row.at_ms, dot), present);
+                batch.kept.insert(dot, present.then_some(row));
+            }
             batch.log.insert(dot, present.then(|| bytes_path(bytes)));
         }
         2 => {
@@ -331,7 +384,11 @@ fn row(bytes: &mut Bytes<'_>, batch: &mut Batch) {
             let key = (bytes_path(bytes), version.hlc, version.dot);
             let (concurrent, shown) = (bytes.one_in(2), bytes.one_in(2));
             // Of what there is already: the corpus keeps its meaning.
-            let row = Superseded { expired: version.dot.seq % 3 == 1, version, by, concurrent, shown };
+            let expired = version.dot.seq % 3 == 1;
+            let at_ms = version.dot.seq;
+            let word = Word { peer: version.dot.node, reason: Reason::Digest, at_ms };
+            let word = (version.dot.seq % 5 == 4).then_some(word);
+            let row = Superseded { expired, version, by, concurrent, shown, word };
             batch.history.insert(key, present.then_some(row));
         }
         3 => {
@@ -372,9 +429,31 @@ fn row(bytes: &mut Bytes<'_>, batch: &mut Batch) {
                 sequence_floor: bytes.word(),
                 values: summary(bytes),
                 hlc: Hlc(bytes.word()),
+                // Of what there is already: the corpus keeps its meaning.
+                kept: batch.kept.len() as u64,
             });
         }
     }
+}
+
+/// What was answered to a write, with every shape by its number.
+fn kept(dot: Dot) -> KeptRow {
+    let id = [dot.seq as u8; 16];
+    let is = |bit: u64| dot.seq >> bit & 1 > 0;
+    let shown = [Shown::Nothing, Shown::Sent, Shown::Written, Shown::Other][(dot.seq >> 2 & 3) as usize];
+    let kept = Kept {
+        dot,
+        hlc: Hlc(dot.seq),
+        once: Once { id, print: [7; 8] },
+        unit: Unit { first: dot.seq - 1, last: dot.seq + u64::from(is(3)) },
+        created: is(4),
+        shown,
+        etag: is(5).then_some(id),
+        conflicts: dot.seq >> 3 & 3,
+        expires_ms: is(6).then_some(dot.seq % 1_000),
+        past: is(7).then(|| [dot].into_iter().collect()),
+    };
+    KeptRow { at_ms: dot.seq / 2, kept }
 }
 
 fn bytes_path(bytes: &mut Bytes<'_>) -> Path {

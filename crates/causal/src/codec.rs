@@ -1,5 +1,8 @@
 //! Bytes of causal values: variable-length integers, a table of lives, and total decoding with bounded allocation.
 //!
+//! Every read that makes something grow is charged to the reader's [`Bounds`] before memory is taken, so bytes that lie, or
+//! that are few and stand for much, end in an error and not in an allocation.
+//!
 //! Integers are LEB128. A life (node id and epoch) is written as an index of a table that the enclosing format
 //! carries (a frame has its own, a store has one for all its rows), so that its 24 bytes are paid once.
 
@@ -20,6 +23,32 @@ impl fmt::Display for DecodeError {
 }
 
 impl core::error::Error for DecodeError {}
+
+/// What decoding may take. Counted as structures grow, in what they are made of and not in what bytes are left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes of memory.
+    pub memory: usize,
+    /// Ranges of interval sets, all together.
+    pub ranges: usize,
+    /// Entries of one version vector.
+    pub tops: usize,
+}
+
+/// Bytes of memory that decoding may take whatever the input: 4 KiB, as much as the nodes of a few small trees.
+pub const DECODE_BYTES_FIXED: usize = 4 * 1024;
+
+/// Bytes of memory that decoding may take for each byte of the input: 32. The worst is a frontier of one write per node,
+/// 29 bytes that become nodes of two trees; then documents with one tombstone, 16 bytes that become some 300.
+pub const DECODE_BYTES_PER_BYTE: usize = 32;
+
+impl Bounds {
+    /// In proportion to the input, and no more than memory: what was written by this process, or is itself bounded.
+    pub const fn of(bytes: usize) -> Bounds {
+        let memory = DECODE_BYTES_FIXED.saturating_add(bytes.saturating_mul(DECODE_BYTES_PER_BYTE));
+        Bounds { memory, ranges: usize::MAX, tops: usize::MAX }
+    }
+}
 
 /// Gives each life of a node (its id and one epoch) an index, for encoding.
 pub trait LifeIndex {
@@ -68,22 +97,61 @@ impl LifeTable {
         }
     }
 
-    /// Reads a table; a life that stands in it twice is refused.
+    /// Reads a table, to look lives up and to find them; a life that stands in it twice is refused.
     pub fn take(from: &mut Reader<'_>) -> Result<LifeTable, DecodeError> {
-        const WHAT: &str = "table of lives";
-        let nodes = (0..from.count(16, WHAT)?)
-            .map(|_| from.array(WHAT).map(NodeId))
-            .collect::<Result<Vec<_>, DecodeError>>()?;
-        let count = from.count(9, WHAT)?;
-        let mut table = LifeTable::default();
+        let Lives(lives) = Lives::take(from, usize::MAX)?;
+        from.charge(lives.len().saturating_mul(INDEX_BYTES), Lives::WHAT)?;
+        let indexes = (0u32..).zip(&lives).map(|(at, life)| (*life, at)).collect();
+        Ok(LifeTable { lives, indexes })
+    }
+}
+
+/// A table of lives as it was read: lives by their index, and no way back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lives(Vec<(NodeId, Epoch)>);
+
+impl Lives {
+    const WHAT: &str = "table of lives";
+
+    /// Reads a table of at most `lives_max` lives; one that stands in it twice is refused.
+    pub fn take(from: &mut Reader<'_>, lives_max: usize) -> Result<Lives, DecodeError> {
+        const WHAT: &str = Lives::WHAT;
+        let (count, mut nodes) = from.list(16, lives_max, WHAT)?;
+        for _ in 0..count {
+            nodes.push(NodeId(from.array(WHAT)?));
+        }
+        let count = from.bounded(9, lives_max, WHAT)?;
+        // Once to keep, once sorted to find repetitions.
+        from.charge(count.saturating_mul(2 * size_of::<(NodeId, Epoch)>()), WHAT)?;
+        let mut lives = Vec::with_capacity(count);
         for _ in 0..count {
             let at = usize::try_from(from.varint(WHAT)?).map_err(|_| DecodeError(WHAT))?;
             let node = *nodes.get(at).ok_or(DecodeError(WHAT))?;
-            table.index_of(node, take_epoch(from)?);
+            lives.push((node, take_epoch(from)?));
         }
-        if table.lives.len() == count { Ok(table) } else { Err(DecodeError(WHAT)) }
+        let mut sorted = lives.clone();
+        sorted.sort_unstable();
+        match sorted.windows(2).all(|pair| pair[0] != pair[1]) {
+            true => Ok(Lives(lives)),
+            false => Err(DecodeError(WHAT)),
+        }
     }
 }
+
+impl LifeLookup for Lives {
+    fn life_at(&self, index: u32) -> Option<(NodeId, Epoch)> {
+        self.0.get(index as usize).copied()
+    }
+}
+
+/// Memory of one life in an index, tree node included.
+const INDEX_BYTES: usize = 80;
+
+/// Memory of one node in a frontier: its place in the outer tree, and the smallest inner tree.
+const FRONTIER_NODE_BYTES: usize = 480;
+
+/// Memory of one further row of a node, and of one row of a floor.
+const ROW_BYTES: usize = 80;
 
 impl LifeIndex for LifeTable {
     fn index_of(&mut self, node: NodeId, epoch: Epoch) -> u32 {
@@ -117,21 +185,62 @@ pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Reads bytes from the front of a slice; every read checks that they are there.
+/// Reads bytes from the front of a slice; every read checks that they are there, and what they grow into.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
+    bounds: Bounds,
 }
 
 impl<'a> Reader<'a> {
-    /// A reader at the start of `bytes`.
+    /// A reader at the start of `bytes`, which may take memory in proportion.
     pub fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { rest: bytes }
+        Reader::within(bytes, Bounds::of(bytes.len()))
+    }
+
+    /// A reader at the start of `bytes` that may take so much.
+    pub fn within(bytes: &'a [u8], bounds: Bounds) -> Reader<'a> {
+        Reader { rest: bytes, bounds }
+    }
+
+    /// What it may still take.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// Counts memory that is about to be taken.
+    pub fn charge(&mut self, bytes: usize, what: &'static str) -> Result<(), DecodeError> {
+        self.bounds.memory = self.bounds.memory.checked_sub(bytes).ok_or(DecodeError(what))?;
+        Ok(())
+    }
+
+    /// A count of at most `max` things that take at least `each` bytes.
+    pub fn bounded(&mut self, each: usize, max: usize, what: &'static str) -> Result<usize, DecodeError> {
+        let count = self.count(each, what)?;
+        if count > max { Err(DecodeError(what)) } else { Ok(count) }
+    }
+
+    /// A count of at most `max` things that take at least `each` bytes, and room for all of them, charged: nothing grows
+    /// while it is filled.
+    pub fn list<T>(
+        &mut self,
+        each: usize,
+        max: usize,
+        what: &'static str,
+    ) -> Result<(usize, Vec<T>), DecodeError> {
+        let count = self.bounded(each, max, what)?;
+        self.charge(count.saturating_mul(size_of::<T>()), what)?;
+        Ok((count, Vec::with_capacity(count)))
     }
 
     /// How many bytes are left.
     pub fn remaining(&self) -> usize {
         self.rest.len()
+    }
+
+    /// Whether the next byte is this one.
+    pub fn is_next(&self, byte: u8) -> bool {
+        self.rest.first() == Some(&byte)
     }
 
     /// Refuses bytes after the end.
@@ -242,8 +351,18 @@ pub fn take_version_vector(
     from: &mut Reader<'_>,
     lives: &impl LifeLookup,
 ) -> Result<VersionVector, DecodeError> {
-    let count = from.count(2, "version vector")?;
-    (0..count).map(|_| take_dot(from, lives)).collect()
+    const WHAT: &str = "version vector";
+    let (count, mut tops) = from.list::<Dot>(2, from.bounds.tops, WHAT)?;
+    for _ in 0..count {
+        let top = take_dot(from, lives)?;
+        // Ascending, as they are written: so no node stands there twice.
+        if tops.last().is_some_and(|last| last.node >= top.node) {
+            return Err(DecodeError(WHAT));
+        }
+        tops.push(top);
+    }
+    from.charge(tops.len().saturating_mul(size_of::<Dot>()), WHAT)?;
+    Ok(tops.into_iter().collect())
 }
 
 /// Appends an interval set: its ranges as gaps and lengths.
@@ -260,8 +379,8 @@ pub fn put_interval_set(out: &mut Vec<u8>, set: &IntervalSet) {
 /// Reads an interval set; 0, overlaps, touching ranges and overflow are refused.
 pub fn take_interval_set(from: &mut Reader<'_>) -> Result<IntervalSet, DecodeError> {
     const WHAT: &str = "interval set";
-    let count = from.count(2, WHAT)?;
-    let mut set = IntervalSet::new();
+    let (count, mut ranges) = from.list(2, from.bounds.ranges, WHAT)?;
+    from.bounds.ranges -= count;
     let mut end = 0u64;
     for at in 0..count {
         let gap = from.varint(WHAT)?;
@@ -270,10 +389,10 @@ pub fn take_interval_set(from: &mut Reader<'_>) -> Result<IntervalSet, DecodeErr
         }
         let first = end.checked_add(gap).ok_or(DecodeError(WHAT))?;
         let last = first.checked_add(from.varint(WHAT)?).ok_or(DecodeError(WHAT))?;
-        set.insert_range(first, last);
+        ranges.push((first, last));
         end = last;
     }
-    Ok(set)
+    Ok(IntervalSet::from_ranges(ranges))
 }
 
 /// Appends a frontier.
@@ -287,10 +406,19 @@ pub fn put_frontier(out: &mut Vec<u8>, lives: &mut impl LifeIndex, frontier: &Fr
 
 /// Reads a frontier.
 pub fn take_frontier(from: &mut Reader<'_>, lives: &impl LifeLookup) -> Result<Frontier, DecodeError> {
+    const WHAT: &str = "frontier";
     let mut frontier = Frontier::new();
-    for _ in 0..from.count(2, "frontier")? {
+    let mut last = None;
+    for _ in 0..from.count(2, WHAT)? {
         let (node, epoch) = take_life(from, lives)?;
-        frontier.insert_row(node, epoch, &take_interval_set(from)?);
+        let known = last.is_some_and(|(known, _)| known == node);
+        from.charge(if known { ROW_BYTES } else { FRONTIER_NODE_BYTES }, WHAT)?;
+        // Ascending, as they are written: so each row stands there once.
+        if last.is_some_and(|last| last >= (node, epoch)) {
+            return Err(DecodeError(WHAT));
+        }
+        last = Some((node, epoch));
+        frontier.put_row(node, epoch, take_interval_set(from)?);
     }
     Ok(frontier)
 }
@@ -305,9 +433,18 @@ pub fn put_floor(out: &mut Vec<u8>, lives: &mut impl LifeIndex, floor: &Floor) {
 
 /// Reads a floor.
 pub fn take_floor(from: &mut Reader<'_>, lives: &impl LifeLookup) -> Result<Floor, DecodeError> {
+    const WHAT: &str = "floor";
     let mut floor = Floor::new();
-    for _ in 0..from.count(2, "floor")? {
-        floor.raise(take_dot(from, lives)?);
+    let count = from.count(2, WHAT)?;
+    from.charge(count.saturating_mul(ROW_BYTES), WHAT)?;
+    let mut last = None;
+    for _ in 0..count {
+        let top = take_dot(from, lives)?;
+        if last.is_some_and(|last| last >= (top.node, top.epoch)) {
+            return Err(DecodeError(WHAT));
+        }
+        last = Some((top.node, top.epoch));
+        floor.raise(top);
     }
     Ok(floor)
 }

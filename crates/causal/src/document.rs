@@ -76,7 +76,7 @@ impl<B> Document<B> {
 
     /// A document from its parts. Refuses repeated dots and versions that `vv` does not cover (`None`).
     pub fn from_parts(vv: VersionVector, mut versions: Vec<Version<B>>) -> Option<Document<B>> {
-        versions.sort_by_key(|version| version.dot);
+        versions.sort_unstable_by_key(|version| version.dot);
         let distinct = versions.windows(2).all(|pair| pair[0].dot != pair[1].dot);
         let covered = versions.iter().all(|version| vv.covers(version.dot));
         (distinct && covered).then_some(Document { vv, versions })

@@ -2,15 +2,19 @@
 
 use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
+use alloc::sync::Arc;
 
 use crate::{Dot, Epoch, IntervalSet, NodeId, VersionVector};
 
 /// A set of dots: one [`IntervalSet`] per node and epoch.
 ///
+/// A copy shares the rows of each node until they change: one is made with every commit, and a node may have had thousands of
+/// epochs.
+///
 /// Invariant: no node without an epoch, no epoch without a number.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Frontier {
-    nodes: BTreeMap<NodeId, BTreeMap<Epoch, IntervalSet>>,
+    nodes: BTreeMap<NodeId, Arc<BTreeMap<Epoch, IntervalSet>>>,
 }
 
 impl Frontier {
@@ -36,13 +40,28 @@ impl Frontier {
 
     /// Adds one dot; says whether it was new.
     pub fn insert(&mut self, dot: Dot) -> bool {
-        self.nodes.entry(dot.node).or_default().entry(dot.epoch).or_default().insert(dot.seq)
+        let epochs = self.nodes.entry(dot.node).or_default();
+        // What is known already is no reason to part from a copy.
+        if epochs.get(&dot.epoch).is_some_and(|set| set.contains(dot.seq)) {
+            return false;
+        }
+        Arc::make_mut(epochs).entry(dot.epoch).or_default().insert(dot.seq)
     }
 
     /// Adds a whole row.
     pub fn insert_row(&mut self, node: NodeId, epoch: Epoch, set: &IntervalSet) {
         if !set.is_empty() {
-            self.nodes.entry(node).or_default().entry(epoch).or_default().union_with(set);
+            let epochs = self.nodes.entry(node).or_default();
+            if !epochs.get(&epoch).is_some_and(|known| known.is_superset(set)) {
+                Arc::make_mut(epochs).entry(epoch).or_default().union_with(set);
+            }
+        }
+    }
+
+    /// Adds a whole row, which is not in it yet, without copying it.
+    pub(crate) fn put_row(&mut self, node: NodeId, epoch: Epoch, set: IntervalSet) {
+        if !set.is_empty() {
+            Arc::make_mut(self.nodes.entry(node).or_default()).insert(epoch, set);
         }
     }
 
@@ -69,7 +88,10 @@ impl Frontier {
     pub fn remove_all(&mut self, other: &Frontier) {
         for (node, epoch, set) in other.rows() {
             let Entry::Occupied(mut epochs) = self.nodes.entry(node) else { continue };
-            if let Entry::Occupied(mut row) = epochs.get_mut().entry(epoch) {
+            if !epochs.get().contains_key(&epoch) {
+                continue;
+            }
+            if let Entry::Occupied(mut row) = Arc::make_mut(epochs.get_mut()).entry(epoch) {
                 let left = row.get().difference(set);
                 if left.is_empty() {
                     row.remove();
@@ -81,6 +103,39 @@ impl Frontier {
                 epochs.remove();
             }
         }
+    }
+
+    /// Takes out every dot of `top`'s node that is later than `top`, by epoch and number; the greatest that was there.
+    pub fn remove_later(&mut self, top: Dot) -> Option<Dot> {
+        let epochs = self.nodes.get(&top.node)?;
+        let (epoch, set) = epochs.last_key_value()?;
+        let seq = set.last()?;
+        let greatest = Dot { node: top.node, epoch: *epoch, seq };
+        if greatest.position() <= top.position() {
+            return None;
+        }
+        let mut later = Frontier::new();
+        for (epoch, set) in epochs.range(top.epoch..) {
+            let kept = if *epoch == top.epoch { top.seq } else { 0 };
+            later.insert_row(top.node, *epoch, &set.difference(&IntervalSet::range(1, kept)));
+        }
+        self.remove_all(&later);
+        Some(greatest)
+    }
+
+    /// What is in `self` and not in a past.
+    pub fn beyond(&self, past: &VersionVector) -> Frontier {
+        let mut left = Frontier::new();
+        for (node, epoch, set) in self.rows() {
+            match past.top(node) {
+                Some(top) if top.epoch > epoch => {}
+                Some(top) if top.epoch == epoch => {
+                    left.insert_row(node, epoch, &set.difference(&IntervalSet::range(1, top.seq)));
+                }
+                _ => left.insert_row(node, epoch, set),
+            }
+        }
+        left
     }
 
     /// Whether everything of `other` is in `self`.
@@ -95,7 +150,7 @@ impl Frontier {
 
     /// The epochs known of one node, ascending.
     pub fn epochs(&self, node: NodeId) -> impl Iterator<Item = (Epoch, &IntervalSet)> {
-        self.nodes.get(&node).into_iter().flatten().map(|(epoch, set)| (*epoch, set))
+        self.nodes.get(&node).into_iter().flat_map(|epochs| epochs.iter()).map(|(epoch, set)| (*epoch, set))
     }
 
     /// The nodes of which a dot is known, ascending.
@@ -188,6 +243,11 @@ impl Floor {
     /// The rows, each as the greatest collected dot of its epoch.
     pub fn rows(&self) -> impl Iterator<Item = Dot> + '_ {
         self.rows.iter().map(|(&(node, epoch), &seq)| Dot { node, epoch, seq })
+    }
+
+    /// Whether a dot is at or below this floor.
+    pub fn covers(&self, dot: Dot) -> bool {
+        self.rows.get(&(dot.node, dot.epoch)).is_some_and(|top| dot.seq <= *top)
     }
 
     /// Whether `peer` lacks a dot of `ours` at or below this floor.

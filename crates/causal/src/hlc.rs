@@ -58,6 +58,13 @@ impl HlcClock {
         self.last
     }
 
+    /// Goes on from a wall clock reading, whatever was given or seen before: the clock that those came from was wrong.
+    ///
+    /// Stamps order concurrent siblings only, so one that is less than an earlier one breaks nothing that was promised.
+    pub fn fall_back(&mut self, unix_ms: u64) {
+        self.last = Hlc::of_wall(unix_ms);
+    }
+
     /// Takes note of a stamp merged from elsewhere. The caller has checked that it is not far in the future.
     pub fn observe(&mut self, stamp: Hlc) {
         if !crate::plant::is("clock-observes-nothing") {

@@ -24,6 +24,13 @@ impl IntervalSet {
         set
     }
 
+    /// A set of these ranges, which hold the invariant.
+    pub(crate) fn from_ranges(ranges: Vec<(u64, u64)>) -> IntervalSet {
+        debug_assert!(ranges.iter().all(|range| range.0 > 0 && range.0 <= range.1), "an empty range");
+        debug_assert!(ranges.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0), "ranges that touch");
+        IntervalSet { ranges }
+    }
+
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
@@ -91,6 +98,11 @@ impl IntervalSet {
 
     /// Adds everything of `other`.
     pub fn union_with(&mut self, other: &IntervalSet) {
+        // Room for exactly what there is: frontiers have very many rows of one range.
+        if self.ranges.is_empty() {
+            self.ranges = other.ranges.clone();
+            return;
+        }
         for &(first, last) in &other.ranges {
             self.insert_range(first, last);
         }

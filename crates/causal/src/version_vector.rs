@@ -44,6 +44,12 @@ impl VersionVector {
         self.place(dot.node).is_ok_and(|at| self.tops[at].1 >= dot.position())
     }
 
+    /// The greatest write of a node that it covers.
+    pub fn top(&self, node: NodeId) -> Option<Dot> {
+        let (epoch, seq) = self.place(node).ok().map(|at| self.tops[at].1)?;
+        Some(Dot { node, epoch, seq })
+    }
+
     /// Puts `dot`, and all before it of its node, into this past.
     pub fn raise(&mut self, dot: Dot) {
         match self.place(dot.node) {

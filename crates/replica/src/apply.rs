@@ -1,13 +1,16 @@
 //! From a merged document to rows: the only place that decides what a change of a document writes.
 
-use rejoin_causal::{Dot, Hlc, Lost, Merged};
+use alloc::collections::BTreeMap;
+
+use rejoin_causal::{Dot, Hlc, Lost, Merged, Removed, plant};
 
 use crate::batch::Overlay;
 use crate::body::{Content, Document, is_bare_tombstone};
 use crate::digest::{self, Fences, Share};
 use crate::expiry::{first_end, is_contested};
+use crate::history;
 use crate::path::Path;
-use crate::view::{Counters, Record, Superseded, View};
+use crate::view::{Counters, Record, Removal, Superseded, View, Word};
 
 /// The stamp under which a bare tombstone is indexed: its newest, or the least when only its past is left.
 fn grave(document: &Document) -> Option<Hlc> {
@@ -24,6 +27,10 @@ pub(crate) struct Keep {
     pub(crate) history_max: u32,
     /// The version that readers saw of several before the merge.
     pub(crate) shown: Option<Dot>,
+    /// By whose word versions leave with nothing in their place.
+    pub(crate) word: Option<Word>,
+    /// The greatest stamp that is not from the future.
+    pub(crate) reach: Hlc,
 }
 
 /// Writes the outcome of a merge at `path`, where `before` stood.
@@ -47,6 +54,9 @@ pub(crate) fn write<V: View>(
     if document.is_empty() && before.is_none() {
         return Ok(());
     }
+    if !plant::is("forget-removed") {
+        keep_removed(rows, counters, path, &removed, keep.word);
+    }
     if document.is_empty() && !keep.past {
         remove(rows, counters, fences, path, before)?;
         // Nobody can read this change from a feed of what is there: every reader has to start over.
@@ -67,13 +77,13 @@ pub(crate) fn write<V: View>(
     let end_after = first_end(&document);
     let grave_before = before.as_ref().and_then(|record| grave(&record.document));
     let grave_after = grave(&document);
-    let mut record = before.unwrap_or(Record { document: Document::new(), sequence: 0, history: 0 });
+    let mut record = before.unwrap_or_default();
 
     for dot in &added {
         rows.batch.log.insert(*dot, Some(path.clone()));
     }
     for gone in &removed {
-        rows.batch.log.insert(gone.version.dot, None);
+        forget(&mut rows.batch.log, gone.version.dot);
     }
 
     let by = added.iter().max().copied();
@@ -84,14 +94,13 @@ pub(crate) fn write<V: View>(
         let successor = by.and_then(|by| document.version(by));
         let expired =
             gone.version.body.expires_ms().is_some() && successor.is_some_and(|by| by.body.is_end());
-        let row = Superseded { by, concurrent, shown, expired, version: gone.version };
+        let row = Superseded { by, concurrent, shown, expired, version: gone.version, word: None };
         settled += u32::from(concurrent);
-        let key = (path.clone(), row.version.hlc, row.version.dot);
-        rows.batch.history.insert(key, Some(row));
-        record.history += 1;
-        counters.history += 1;
+        // By a stamp from the future it would stay the newest for ever, and push out all that was replaced after it.
+        let stamp = row.version.hlc.min(keep.reach);
+        history::add(rows, counters, path, &mut record, stamp, row);
     }
-    let forgotten = trim_history(rows, counters, path, &mut record, keep.history_max)?;
+    let forgotten = history::trim(rows, counters, path, &mut record, keep.history_max)?;
     if settled != forgotten {
         let count = rows.settled(path)?.saturating_add(settled).saturating_sub(forgotten);
         rows.batch.settled_conflicts.insert(path.clone(), count);
@@ -123,7 +132,7 @@ pub(crate) fn write<V: View>(
     }
 
     if record.sequence != 0 {
-        rows.batch.feed.insert(record.sequence, None);
+        forget(&mut rows.batch.feed, record.sequence);
     }
     counters.sequence += 1;
     record.sequence = counters.sequence;
@@ -140,7 +149,30 @@ pub(crate) fn write<V: View>(
     digest::update(rows, fences, path, share_before, share_after)
 }
 
-/// Removes a record with all its rows: its last version went in a digest session, or its tombstone is collected.
+/// Puts values that leave by a peer's word into history, apart from what a write replaced: no number of versions pushes
+/// them out, and they outlive the record.
+fn keep_removed<V: View>(
+    rows: &mut Overlay<'_, V>,
+    counters: &mut Counters,
+    path: &Path,
+    removed: &[Removed<Content>],
+    word: Option<Word>,
+) {
+    let by_word = |gone: &&Removed<Content>| gone.why == Lost::Fenced && !gone.version.body.is_tombstone();
+    let Some(word) = word else { return };
+    for gone in removed.iter().filter(by_word) {
+        let version = gone.version.clone();
+        let (hlc, dot, path) = (version.hlc, version.dot, path.clone());
+        rows.batch.removals.insert(Removal { at_ms: word.at_ms, path: path.clone(), hlc, dot }, true);
+        let (by, concurrent, shown, expired) = (None, false, false, false);
+        let row = Superseded { version, by, concurrent, shown, expired, word: Some(word) };
+        rows.batch.history.insert((path, hlc, dot), Some(row));
+        counters.history += 1;
+    }
+}
+
+/// Removes a record with all its rows: its last version went in a digest session, or its tombstone is collected. What was
+/// removed by a peer's word stays in history.
 pub(crate) fn remove<V: View>(
     rows: &mut Overlay<'_, V>,
     counters: &mut Counters,
@@ -151,14 +183,10 @@ pub(crate) fn remove<V: View>(
     let Some(record) = before else { return Ok(()) };
     let share_before = Share::of(path, Some(&record));
     for version in record.document.versions() {
-        rows.batch.log.insert(version.dot, None);
+        forget(&mut rows.batch.log, version.dot);
     }
-    for (hlc, dot, concurrent) in rows.oldest_history(path, usize::MAX)? {
-        rows.batch.history.insert((path.clone(), hlc, dot), None);
-        counters.history -= 1;
-        if concurrent {
-            rows.batch.settled_conflicts.insert(path.clone(), 0);
-        }
+    if history::clear(rows, counters, path, &record)? {
+        rows.batch.settled_conflicts.insert(path.clone(), 0);
     }
     if let Some(hlc) = grave(&record.document) {
         rows.batch.tombstones.insert((hlc, path.clone()), false);
@@ -172,7 +200,7 @@ pub(crate) fn remove<V: View>(
         counters.conflicts -= 1;
         rows.batch.open_conflicts.insert(path.clone(), false);
     }
-    rows.batch.feed.insert(record.sequence, None);
+    forget(&mut rows.batch.feed, record.sequence);
     counters.sequence_floor = counters.sequence_floor.max(record.sequence);
     rows.batch.records.insert(path.clone(), None);
     let share_after = Share::of(path, None);
@@ -180,29 +208,15 @@ pub(crate) fn remove<V: View>(
     digest::update(rows, fences, path, share_before, share_after)
 }
 
+/// Removes a row whose key is used once: one that this group has written is in no store yet, and need not get there.
+fn forget<K: Ord, V>(rows: &mut BTreeMap<K, Option<V>>, key: K) {
+    match rows.get(&key) {
+        Some(Some(_)) => rows.remove(&key),
+        _ => rows.insert(key, None),
+    };
+}
+
 fn count_values(counters: &mut Counters, before: Share, after: Share) {
     counters.values -= before.summary;
     counters.values += after.summary;
-}
-
-/// Keeps the newest `versions_max` history rows of a path; tells how many of those that go are of a conflict.
-fn trim_history<V: View>(
-    rows: &mut Overlay<'_, V>,
-    counters: &mut Counters,
-    path: &Path,
-    record: &mut Record,
-    versions_max: u32,
-) -> Result<u32, V::Error> {
-    let surplus = record.history.saturating_sub(versions_max);
-    let mut forgotten = 0;
-    if surplus == 0 {
-        return Ok(forgotten);
-    }
-    for (hlc, dot, concurrent) in rows.oldest_history(path, surplus as usize)? {
-        rows.batch.history.insert((path.clone(), hlc, dot), None);
-        record.history -= 1;
-        counters.history -= 1;
-        forgotten += u32::from(concurrent);
-    }
-    Ok(forgotten)
 }

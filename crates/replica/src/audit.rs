@@ -13,22 +13,14 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
+use crate::body::Document;
+use crate::config::{LEAF_ITEMS_MAX, PARTS_PER_RANGE_MAX, RANGES_PER_COMPARE_MAX, STATES_PER_MESSAGE_MAX};
 use crate::digest::{fingerprint, range_digest};
 use crate::message::{Leaf, Message, PathState, Range};
+use crate::once;
 use crate::path::Path;
+use crate::size::travels;
 use crate::view::{Summary, View};
-
-/// Ranges compared in one message: a few KiB, and enough to keep a round trip busy.
-const RANGES_PER_COMPARE: usize = 16;
-
-/// Parts into which an unequal range is cut.
-const PARTS: usize = 16;
-
-/// Documents with a value in a range that is listed instead of cut. A listed item costs its path and 8 bytes.
-const LEAF_ITEMS_MAX: u64 = 64;
-
-/// Paths in one exchange of states.
-const PATHS_PER_EXCHANGE: usize = 32;
 
 /// Bytes in one message of states, unless one document is larger.
 const STATES_BYTES_MAX: usize = 256 * 1024;
@@ -52,26 +44,75 @@ pub struct Audit<V> {
     leaves: VecDeque<(Leaf, Vec<u8>)>,
     /// Paths found unequal whose states have not been sent yet.
     unsent: Vec<Path>,
+    /// Paths that the opener has asked for and whose states have not been sent yet.
+    asked: Option<Vec<Path>>,
+    /// A request is out: an answer to none is not taken, so that what is left to compare stays bounded.
+    waiting: bool,
+    document_bytes_max: usize,
 }
 
 impl<V: View> Audit<V> {
     /// Opens a session over all paths.
-    pub fn open(snapshot: V) -> Result<(Audit<V>, AuditOutput), V::Error> {
+    pub fn open(snapshot: V, document_bytes_max: usize) -> Result<(Audit<V>, AuditOutput), V::Error> {
         let (frontier, floor) = (snapshot.frontier()?, snapshot.floor()?);
-        let ranges = alloc::vec![(Vec::new(), None)];
-        let audit = Audit { snapshot, ranges, leaves: VecDeque::new(), unsent: Vec::new() };
+        let mut audit = Audit::new(snapshot, document_bytes_max);
+        audit.ranges.push((Vec::new(), None));
         Ok((audit, say(Message::AuditOpen { frontier, floor })))
     }
 
     /// Accepts a session that the peer opened.
-    pub fn accept(snapshot: V) -> Result<(Audit<V>, AuditOutput), V::Error> {
+    pub fn accept(snapshot: V, document_bytes_max: usize) -> Result<(Audit<V>, AuditOutput), V::Error> {
         let (frontier, floor) = (snapshot.frontier()?, snapshot.floor()?);
-        let audit = Audit { snapshot, ranges: Vec::new(), leaves: VecDeque::new(), unsent: Vec::new() };
+        let audit = Audit::new(snapshot, document_bytes_max);
         Ok((audit, say(Message::AuditAccept { frontier, floor })))
+    }
+
+    fn new(snapshot: V, document_bytes_max: usize) -> Audit<V> {
+        Audit {
+            snapshot,
+            ranges: Vec::new(),
+            leaves: VecDeque::new(),
+            unsent: Vec::new(),
+            asked: None,
+            waiting: false,
+            document_bytes_max,
+        }
     }
 
     /// The peer has accepted, or has answered the last exchange: the opener's next request.
     pub fn go_on(&mut self) -> Result<AuditOutput, V::Error> {
+        let mut said = AuditOutput::new();
+        loop {
+            self.find_unsent()?;
+            if self.unsent.is_empty() {
+                break;
+            }
+            let Sent { states, withheld, paths } = self.states(&self.unsent)?;
+            self.unsent.drain(..paths);
+            if !withheld.is_empty() {
+                said.push(Message::Withheld(withheld));
+            }
+            if !states.is_empty() {
+                self.waiting = true;
+                said.extend(self.kept(&states)?);
+                said.push(Message::Exchange(states));
+                return Ok(said);
+            }
+        }
+        let mut compare = Vec::new();
+        while compare.len() < RANGES_PER_COMPARE_MAX
+            && let Some((lower, upper)) = self.ranges.pop()
+        {
+            let summary = range_digest(&self.snapshot, &lower, upper.as_deref())?;
+            compare.push(Range { lower, upper, summary });
+        }
+        self.waiting = !compare.is_empty();
+        said.push(if compare.is_empty() { Message::AuditDone } else { Message::Compare(compare) });
+        Ok(said)
+    }
+
+    /// Looks through listed runs until one has paths that differ.
+    fn find_unsent(&mut self) -> Result<(), V::Error> {
         while self.unsent.is_empty()
             && let Some((leaf, from)) = self.leaves.pop_front()
         {
@@ -81,22 +122,7 @@ impl<V: View> Audit<V> {
             }
             self.unsent = paths;
         }
-        if !self.unsent.is_empty() {
-            let states = self.states(&self.unsent)?;
-            self.unsent.drain(..states.len());
-            return Ok(say(Message::Exchange(states)));
-        }
-        let mut compare = Vec::new();
-        while compare.len() < RANGES_PER_COMPARE
-            && let Some((lower, upper)) = self.ranges.pop()
-        {
-            let summary = range_digest(&self.snapshot, &lower, upper.as_deref())?;
-            compare.push(Range { lower, upper, summary });
-        }
-        if compare.is_empty() {
-            return Ok(say(Message::AuditDone));
-        }
-        Ok(say(Message::Compare(compare)))
+        Ok(())
     }
 
     /// Answers a request of the opener, or takes in an answer and goes on.
@@ -109,7 +135,7 @@ impl<V: View> Audit<V> {
                 }
                 Ok(say(Message::Differences { splits, leaves }))
             }
-            Message::Differences { splits, leaves } => {
+            Message::Differences { splits, leaves } if core::mem::take(&mut self.waiting) => {
                 for split in splits {
                     if range_digest(&self.snapshot, &split.lower, split.upper.as_deref())? != split.summary {
                         self.ranges.push((split.lower, split.upper));
@@ -125,19 +151,37 @@ impl<V: View> Audit<V> {
         }
     }
 
-    /// The snapshot's states of paths that the opener found unequal.
-    pub fn reply(&self, paths: &[Path]) -> Result<AuditOutput, V::Error> {
-        let mut messages = Vec::new();
-        let mut rest = paths;
-        loop {
-            let states = self.states(rest)?;
-            rest = &rest[states.len()..];
-            let last = rest.is_empty();
-            messages.push(Message::Exchanged { states, last });
-            if last {
-                return Ok(messages);
-            }
+    /// The opener asks for the snapshot's states of these paths: the first message of the answer.
+    pub fn reply(&mut self, paths: Vec<Path>) -> Result<AuditOutput, V::Error> {
+        self.asked = Some(paths);
+        self.more()
+    }
+
+    /// Whether there is more to answer.
+    pub fn has_more(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// The next message of the answer; none when it has all been given. One at a time, so that no more is read than is sent.
+    pub fn more(&mut self) -> Result<AuditOutput, V::Error> {
+        let Some(mut asked) = self.asked.take() else { return Ok(AuditOutput::new()) };
+        let Sent { states, withheld, paths } = self.states(&asked)?;
+        asked.drain(..paths);
+        let mut said = AuditOutput::new();
+        if !withheld.is_empty() {
+            said.push(Message::Withheld(withheld));
         }
+        said.extend(self.kept(&states)?);
+        said.push(Message::Exchanged { states, last: asked.is_empty() });
+        self.asked = Some(asked).filter(|asked| !asked.is_empty());
+        Ok(said)
+    }
+
+    /// What was answered to requests whose writes are in these states: it goes first.
+    fn kept(&self, states: &[PathState]) -> Result<impl Iterator<Item = Message> + use<V>, V::Error> {
+        let versions =
+            states.iter().filter_map(|(_, document)| document.as_ref()).flat_map(Document::versions);
+        once::kept_of(&self.snapshot, versions.map(|version| version.dot)).map(once::messages)
     }
 
     /// One unequal range, from the answering side.
@@ -147,8 +191,11 @@ impl<V: View> Audit<V> {
         if ours == summary {
             return Ok(());
         }
-        let cuts =
-            if ours.count <= LEAF_ITEMS_MAX { Vec::new() } else { self.cuts(&lower, upper.as_deref())? };
+        let cuts = if ours.count <= LEAF_ITEMS_MAX as u64 {
+            Vec::new()
+        } else {
+            self.cuts(&lower, upper.as_deref())?
+        };
         if cuts.is_empty() {
             let mut items = Vec::new();
             self.each_value(&lower, upper.as_deref(), |path, half| items.push((path.clone(), half)))?;
@@ -164,11 +211,11 @@ impl<V: View> Audit<V> {
         Ok(())
     }
 
-    /// Keys that cut a range into at most [`PARTS`] parts of about the same size.
+    /// Keys that cut a range into at most [`PARTS_PER_RANGE_MAX`] parts of about the same size.
     fn cuts(&self, lower: &[u8], upper: Option<&[u8]>) -> Result<Vec<Vec<u8>>, V::Error> {
         let inside = |keys: Vec<Vec<u8>>| -> Vec<Vec<u8>> {
             let keys: Vec<_> = keys.into_iter().filter(|key| key.as_slice() > lower).collect();
-            let every = keys.len().div_ceil(PARTS - 1).max(1);
+            let every = keys.len().div_ceil(PARTS_PER_RANGE_MAX - 1).max(1);
             keys.into_iter().skip(every - 1).step_by(every).collect()
         };
         for level in (1..=crate::digest::LEVELS).rev() {
@@ -209,10 +256,10 @@ impl<V: View> Audit<V> {
     /// The paths of a listed run, from `from` on, whose states differ; and where to go on, when there are more
     /// than one exchange takes.
     fn unequal(&self, leaf: &Leaf, from: &[u8]) -> Result<Unequal, V::Error> {
-        let records = self.snapshot.records(from, leaf.upper.as_deref(), PATHS_PER_EXCHANGE)?;
+        let records = self.snapshot.records(from, leaf.upper.as_deref(), STATES_PER_MESSAGE_MAX)?;
         // Only up to where both sides are known: the end of this page, or of the run.
         let end = match records.last() {
-            Some((path, _)) if records.len() == PATHS_PER_EXCHANGE => Some(after(path)),
+            Some((path, _)) if records.len() == STATES_PER_MESSAGE_MAX => Some(after(path)),
             _ => None,
         };
         let theirs: BTreeMap<&Path, u64> = leaf
@@ -236,22 +283,36 @@ impl<V: View> Audit<V> {
     }
 
     /// The snapshot's states of the first of these paths, as many as fit one message, at least one.
-    fn states(&self, paths: &[Path]) -> Result<Vec<PathState>, V::Error> {
-        let mut states = Vec::new();
+    fn states(&self, paths: &[Path]) -> Result<Sent, V::Error> {
+        let mut sent = Sent { states: Vec::new(), withheld: Vec::new(), paths: 0 };
         let mut bytes = 0;
-        for path in paths {
+        for path in paths.iter().take(STATES_PER_MESSAGE_MAX) {
             let record = self.snapshot.record(path)?.filter(|record| !record.document.is_empty());
             let document = record.map(|record| record.document);
             bytes += document
                 .as_ref()
                 .map_or(path.as_str().len(), |document| crate::catch_up::weight(path, document));
-            if bytes > STATES_BYTES_MAX && !states.is_empty() {
+            if document.as_ref().is_some_and(|document| !travels(path, document, self.document_bytes_max)) {
+                // What is left out leaves no room to others either: the message ends with the next of them.
+                sent.withheld.push(path.clone());
+            } else if bytes > STATES_BYTES_MAX && !sent.states.is_empty() {
                 break;
+            } else {
+                sent.states.push((path.clone(), document));
             }
-            states.push((path.clone(), document));
+            sent.paths += 1;
         }
-        Ok(states)
+        Ok(sent)
     }
+}
+
+/// The first of some paths, as they are to be sent.
+struct Sent {
+    states: Vec<PathState>,
+    /// Those that are too large to travel.
+    withheld: Vec<Path>,
+    /// How many of the paths these are.
+    paths: usize,
 }
 
 fn say(message: Message) -> AuditOutput {

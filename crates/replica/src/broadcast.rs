@@ -22,6 +22,8 @@ use crate::replica::{Group, Replica};
 pub(crate) struct Branch {
     /// Commits are pushed; otherwise they are announced.
     pub(crate) eager: bool,
+    /// It was not at some time, so that either end may announce and graft.
+    pub(crate) ever_lazy: bool,
     /// Dots that were not pushed because the link is not eager, less those that the peer is known to have: as lag, but
     /// nothing is done about them.
     pub(crate) held_back: Frontier,
@@ -41,6 +43,7 @@ impl Branch {
     pub(crate) fn new() -> Branch {
         Branch {
             eager: true,
+            ever_lazy: false,
             held_back: Frontier::new(),
             unannounced: Frontier::new(),
             announce_at_ms: None,
@@ -65,10 +68,13 @@ impl Branch {
 
 impl Replica {
     /// The peer has applied these.
-    pub(crate) fn announced<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, dots: &Frontier) {
-        if !self.plausible_claims(group, id, dots) {
+    pub(crate) fn announced<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, mut dots: Frontier) {
+        if self.links.get(&id).is_some_and(|link| !link.branch.ever_lazy) {
+            self.unasked(group, id, "an announcement");
             return;
         }
+        self.made_dots(group, id, &mut dots);
+        let dots = &dots;
         let missing = dots.difference(&self.frontier);
         let Some(link) = self.links.get_mut(&id) else { return };
         link.lag.remove_all(dots);
@@ -86,8 +92,12 @@ impl Replica {
     }
 
     /// The peer has seen announced what does not come: it gets all that was held back, and pushes from now on.
-    pub(crate) fn grafted(&mut self, id: LinkId) {
+    pub(crate) fn grafted<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
+        if !link.branch.ever_lazy {
+            self.unasked(group, id, "a graft");
+            return;
+        }
         link.branch.eager = true;
         let held_back = core::mem::take(&mut link.branch.held_back);
         link.lag.union_with(&held_back);
@@ -99,6 +109,7 @@ impl Replica {
     pub(crate) fn pruned(&mut self, id: LinkId) {
         if let Some(link) = self.links.get_mut(&id) {
             link.branch.eager = false;
+            link.branch.ever_lazy = true;
         }
     }
 
@@ -114,6 +125,7 @@ impl Replica {
         self.next_prune_ms = group.now.steady_ms + PRUNE_PAUSE_MS;
         let Some(link) = self.links.get_mut(&id) else { return };
         link.branch.eager = false;
+        link.branch.ever_lazy = true;
         self.tally.links_pruned += 1;
         group.send(id, link, &Message::Prune);
     }
@@ -134,6 +146,7 @@ impl Replica {
         }
         // What waits for its time is here already. What one link is asked for now, the next one is not.
         let mut expected = self.quarantine.claims();
+        self.links.values().for_each(|link| expected.union_with(&link.refused));
         for (id, link) in self.links.iter_mut().filter(|(_, link)| is_due(link.branch.graft_at_ms)) {
             let branch = &mut link.branch;
             let missing = branch.awaited.difference(&self.frontier).difference(&expected);

@@ -10,12 +10,14 @@
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
-use rejoin_causal::{Dot, Epoch, Frontier, IntervalSet, NodeId, plant};
+use rejoin_causal::{Dot, Epoch, Frontier, IntervalSet, NodeId, VersionVector, plant};
 
 use crate::body::Document;
-use crate::config::{BATCH_COMPANIONS_BYTES_MAX, BATCH_WRITES_MAX};
+use crate::config::{BATCH_COMPANIONS_BYTES_MAX, BATCH_COMPANIONS_MAX, BATCH_WRITES_MAX};
 use crate::message::{Entry, Message};
+use crate::once::KeptWalk;
 use crate::path::Path;
+use crate::size::travels;
 use crate::unit::units;
 use crate::view::View;
 
@@ -29,12 +31,18 @@ pub enum CatchUpStep {
     Send(Message),
     /// Wait for credit.
     Wait,
-    /// All is sent; `claims` is the difference, `documents` how many were sent.
+    /// This document is too large to travel, and was left out.
+    Withheld(Path),
+    /// All is sent.
     Done {
-        /// The difference.
+        /// What the peer has by it: the difference, or what the documents carried where no exchange lets it claim.
         claims: Frontier,
+        /// Dots of documents that were left out, and what those may have replaced.
+        withheld: Frontier,
         /// Documents sent.
         documents: u64,
+        /// Dots of the difference are left that no document carried and nothing claimed.
+        unclaimed: bool,
     },
 }
 
@@ -43,6 +51,12 @@ pub enum CatchUpStep {
 pub struct CatchUp<V> {
     snapshot: V,
     missing: Frontier,
+    /// The exchange that it answers; 0: none, and it claims nothing.
+    exchange: u64,
+    /// What its documents have carried so far; kept only where nothing is claimed.
+    carried: Frontier,
+    /// What was answered to requests among them, which goes first.
+    kept: KeptWalk,
     /// Runs of `missing` not read yet, in (node, epoch, seq) order.
     runs: VecDeque<(NodeId, Epoch, u64, u64)>,
     /// Log rows read and not sent yet.
@@ -56,16 +70,26 @@ pub struct CatchUp<V> {
     /// less than nothing: credit never grows.
     uncommitted_bytes: u64,
     documents: u64,
+    document_bytes_max: usize,
+    /// Documents that were left out, and not told yet.
+    withheld: VecDeque<Path>,
+    /// The pasts of all documents that were left out.
+    ///
+    /// Invariant: nothing in it is claimed. A dot without a live version may be what only a document that did not arrive has
+    /// replaced, and is then in the past of that document.
+    withheld_past: VersionVector,
     said_caught_up: bool,
 }
 
 impl<V: View> CatchUp<V> {
-    /// A catch-up from `snapshot` for a peer known to have `known`.
+    /// A catch-up from `snapshot` for a peer that said in this exchange that it has `known`; or is thought to, with 0.
     pub fn new(
         snapshot: V,
         known: &Frontier,
+        exchange: u64,
         chunk_bytes_max: usize,
         credit_bytes: u64,
+        document_bytes_max: usize,
     ) -> Result<CatchUp<V>, V::Error> {
         let missing = snapshot.frontier()?.difference(known);
         let runs = missing
@@ -75,8 +99,11 @@ impl<V: View> CatchUp<V> {
             })
             .collect();
         Ok(CatchUp {
+            kept: KeptWalk::new(&missing),
             snapshot,
             missing,
+            exchange,
+            carried: Frontier::new(),
             runs,
             rows: VecDeque::new(),
             ahead: BTreeSet::new(),
@@ -84,6 +111,9 @@ impl<V: View> CatchUp<V> {
             credit_bytes,
             uncommitted_bytes: 0,
             documents: 0,
+            document_bytes_max,
+            withheld: VecDeque::new(),
+            withheld_past: VersionVector::new(),
             said_caught_up: false,
         })
     }
@@ -93,6 +123,11 @@ impl<V: View> CatchUp<V> {
         self.uncommitted_bytes = self.uncommitted_bytes.saturating_sub(bytes);
     }
 
+    /// The exchange that it answers.
+    pub fn exchange(&self) -> u64 {
+        self.exchange
+    }
+
     /// How many dots the peer lacks.
     pub fn missing(&self) -> &Frontier {
         &self.missing
@@ -100,11 +135,24 @@ impl<V: View> CatchUp<V> {
 
     /// The next thing to do. Reads at most about one chunk.
     pub fn step(&mut self) -> Result<CatchUpStep, V::Error> {
+        if let Some(path) = self.withheld.pop_front() {
+            return Ok(CatchUpStep::Withheld(path));
+        }
         if self.said_caught_up {
-            return Ok(CatchUpStep::Done { claims: self.missing.clone(), documents: self.documents });
+            let withheld = self.missing.difference(&self.claimable());
+            let claims = if self.exchange == 0 { self.carried.clone() } else { self.claimable() };
+            // What was left out is not asked for again: it is too large still.
+            let unclaimed = !self.missing.difference(&claims).difference(&withheld).is_empty();
+            let documents = self.documents;
+            return Ok(CatchUpStep::Done { claims, documents, unclaimed, withheld });
         }
         if self.uncommitted_bytes >= self.credit_bytes && !plant::is("ignore-credit") {
             return Ok(CatchUpStep::Wait);
+        }
+        // Small, and ahead of whatever makes the peer take their writes as applied: they cost no credit.
+        let kept = self.kept.next(&self.snapshot)?;
+        if !kept.is_empty() && !plant::is("catch-up-without-answers") {
+            return Ok(CatchUpStep::Send(Message::Kept(kept)));
         }
         let mut entries = Vec::new();
         let mut bytes = 0;
@@ -118,6 +166,11 @@ impl<V: View> CatchUp<V> {
             if self.goes_out_with(&record.document) != Some(dot) {
                 continue;
             }
+            if !travels(&path, &record.document, self.document_bytes_max) {
+                self.withheld_past.join(record.document.vv());
+                self.withheld.push_back(path);
+                continue;
+            }
             for entry in self.with_its_units(path, record.document)? {
                 bytes += weight(&entry.path, &entry.document);
                 entries.push(entry);
@@ -125,11 +178,26 @@ impl<V: View> CatchUp<V> {
         }
         if entries.is_empty() {
             self.said_caught_up = true;
-            return Ok(CatchUpStep::Send(Message::CaughtUp { claims: self.missing.clone() }));
+            let exchange = self.exchange;
+            let claims = if exchange == 0 { Frontier::new() } else { self.claimable() };
+            return Ok(CatchUpStep::Send(Message::CaughtUp { exchange, claims }));
+        }
+        if self.exchange == 0 {
+            for dot in entries.iter().flat_map(Entry::claims) {
+                self.carried.insert(dot);
+            }
         }
         self.documents += entries.len() as u64;
         self.uncommitted_bytes = self.uncommitted_bytes.saturating_add(chunk_cost(&entries));
         Ok(CatchUpStep::Send(Message::Chunk(entries)))
+    }
+
+    /// The difference, but for what was left out and what that may have replaced.
+    fn claimable(&self) -> Frontier {
+        match self.withheld_past.is_empty() || plant::is("claim-withheld") {
+            true => self.missing.clone(),
+            false => self.missing.beyond(&self.withheld_past),
+        }
     }
 
     fn goes_out_with(&self, document: &Document) -> Option<Dot> {
@@ -149,12 +217,22 @@ impl<V: View> CatchUp<V> {
             at += 1;
             for (node, epoch, unit) in units {
                 for (_, path) in self.snapshot.log(node, epoch, unit.first, unit.last, BATCH_WRITES_MAX)? {
-                    let enough = bytes >= BATCH_COMPANIONS_BYTES_MAX || plant::is("chunk-part-of-a-batch");
+                    let enough = bytes >= BATCH_COMPANIONS_BYTES_MAX
+                        || entries.len() > BATCH_COMPANIONS_MAX
+                        || plant::is("chunk-part-of-a-batch");
                     if enough || taken.contains(&path) {
                         continue;
                     }
                     let Some(record) = self.snapshot.record(&path)? else { continue };
-                    bytes += weight(&path, &record.document);
+                    let weight = weight(&path, &record.document);
+                    // Looked at before it is taken: one great document must not make the frame of another as great. It has
+                    // its own turn.
+                    if bytes + weight > BATCH_COMPANIONS_BYTES_MAX
+                        || !travels(&path, &record.document, self.document_bytes_max)
+                    {
+                        continue;
+                    }
+                    bytes += weight;
                     self.ahead.extend(self.goes_out_with(&record.document));
                     taken.insert(path.clone());
                     entries.push(Entry { path, document: record.document, superseded: Vec::new() });

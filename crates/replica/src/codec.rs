@@ -1,5 +1,8 @@
 //! Bytes of documents and messages. Decoding is total: any bytes give a value or an error, within bounded memory.
 //!
+//! Invariant: every count is checked against its bound, and every growth against the frame's allowance, before memory is
+//! taken. docs/protocol.md has the table.
+//!
 //! A frame is `type u8 · table of lives · body`; it stands alone, so that a decoder needs no state of the link.
 //! docs/protocol.md has the layout byte by byte.
 
@@ -7,22 +10,32 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use rejoin_causal::codec::{
-    DecodeError, LifeIndex, LifeLookup, LifeTable, Reader, put_bytes, put_dot, put_floor, put_frontier,
-    put_hlc, put_varint, put_version_vector, take_dot, take_floor, take_frontier, take_hlc,
+    Bounds, DecodeError, LifeIndex, LifeLookup, LifeTable, Lives, Reader, put_bytes, put_dot, put_floor,
+    put_frontier, put_hlc, put_varint, put_version_vector, take_dot, take_floor, take_frontier, take_hlc,
     take_version_vector,
 };
-use rejoin_causal::{Hlc, NodeId, VersionVector};
+use rejoin_causal::{Dot, Hlc, NodeId, VersionVector};
 
 use crate::body::{Body, Content, Document, Field, Fields, Unit, Version};
 use crate::config::{
-    BATCH_WRITES_MAX, EXPIRES_MS_MAX, RECEIPT_DOTS_MAX, RECEIPTS_PER_MESSAGE_MAX, VALUE_BYTES_PROTOCOL_MAX,
-    VALUE_DEPTH_PROTOCOL_MAX,
+    BATCH_WRITES_MAX, CLAIMS_PER_ENTRY_MAX, DECODE_BYTES_MAX, DECODE_BYTES_PER_LONG_BYTE,
+    ENTRIES_PER_MESSAGE_MAX, EXPIRES_MS_MAX, FIELDS_PER_VERSION_MAX, KEPT_PER_MESSAGE_MAX, LEAF_ITEMS_MAX,
+    LIVES_PER_FRAME_MAX, NODES_PER_MESSAGE_MAX, PARTS_PER_RANGE_MAX, RANGE_KEY_BYTES_MAX,
+    RANGES_PER_COMPARE_MAX, RANGES_PER_MESSAGE_MAX, RECEIPT_DOTS_MAX, RECEIPT_DOTS_PER_MESSAGE_MAX,
+    RECEIPTS_PER_MESSAGE_MAX, STATEMENTS_PER_MESSAGE_MAX, STATES_PER_MESSAGE_MAX, VALUE_BYTES_PROTOCOL_MAX,
+    VALUE_DEPTH_PROTOCOL_MAX, VERSIONS_PER_DOCUMENT_MAX, VV_ENTRIES_MAX,
 };
 use crate::expiry::Expiry;
 use crate::json::{Json, JsonLimits};
 use crate::message::{Entry, Holder, Leaf, Message, PathState, Question, Range};
 use crate::path::Path;
+use crate::statement::{STATEMENT_BYTES_MIN, put_statement, take_statement};
 use crate::view::Summary;
+
+mod kept;
+
+use kept::KEPT_BYTES_MIN;
+pub use kept::{put_kept, take_kept};
 
 /// Where bytes come from decides what is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +44,16 @@ pub enum Source {
     Peer,
     /// From our own store, which verifies checksums: JSON was checked when it was written.
     Store,
+}
+
+impl Source {
+    /// What is in our own store came in within the bounds of its time, and has to come out under those of any other.
+    fn bound(self, max: usize) -> usize {
+        match self {
+            Source::Peer => max,
+            Source::Store => usize::MAX,
+        }
+    }
 }
 
 const BODY_TOMBSTONE: u8 = 0;
@@ -74,10 +97,17 @@ pub fn take_document(
         FLAG_VV => Some(take_version_vector(from, lives)?),
         _ => return Err(DecodeError(WHAT)),
     };
-    let versions = (0..from.count(11, WHAT)?)
-        .map(|_| take_version(from, lives, source))
-        .collect::<Result<Vec<_>, DecodeError>>()?;
-    let vv = vv.unwrap_or_else(|| versions.iter().map(|version| version.dot).collect());
+    let (count, mut versions) = from.list::<Version>(11, source.bound(VERSIONS_PER_DOCUMENT_MAX), WHAT)?;
+    for _ in 0..count {
+        versions.push(take_version(from, lives, source)?);
+    }
+    let vv = match vv {
+        Some(vv) => vv,
+        None => {
+            from.charge(count.saturating_mul(size_of::<Dot>()), WHAT)?;
+            versions.iter().map(|version| version.dot).collect()
+        }
+    };
     Document::from_parts(vv, versions).ok_or(DecodeError(WHAT))
 }
 
@@ -141,18 +171,21 @@ pub fn take_version(
     };
     let body = match kind {
         BODY_TOMBSTONE => Body::Tombstone,
-        BODY_VALUE => Body::Value(take_json(from.bytes("value")?, source)?),
+        BODY_VALUE => Body::Value(take_json(from, "value", source)?),
         BODY_FIELDS => {
-            let mut fields: Vec<Field> = Vec::new();
-            for _ in 0..from.count(12, "fields")? {
-                let name: Box<str> = text(from.bytes("field name")?)?.into();
-                let (hlc, dot) = (take_hlc(from)?, take_dot(from, lives)?);
-                let value = match from.bytes("field")? {
-                    [] => None,
-                    json => Some(take_json(json, source)?),
+            let (count, mut fields) =
+                from.list::<Field>(12, source.bound(FIELDS_PER_VERSION_MAX), "fields")?;
+            for _ in 0..count {
+                let name = text(from.bytes("field name")?)?;
+                from.charge(name.len() + ALLOCATION_BYTES, "field name")?;
+                let (name, hlc, dot) = (Box::from(name), take_hlc(from)?, take_dot(from, lives)?);
+                let value = match from.is_next(0) {
+                    true => from.byte("field").map(|_| None)?,
+                    false => Some(take_json(from, "field", source)?),
                 };
                 fields.push(Field { name, hlc, dot, value });
             }
+            from.charge(count.saturating_mul(size_of::<&str>()), "fields")?;
             let mut names: Vec<&str> = fields.iter().map(|field| &*field.name).collect();
             names.sort_unstable();
             let distinct = names.windows(2).all(|pair| pair[0] != pair[1]);
@@ -186,14 +219,18 @@ fn take_expiry(
 
 /// The extent of an atomic batch around one of its writes.
 fn take_unit(from: &mut Reader<'_>, seq: u64) -> Result<Unit, DecodeError> {
-    const WHAT: &str = "batch";
-    let (before, behind) = (from.varint(WHAT)?, from.varint(WHAT)?);
+    take_extent(from, seq, 2, "batch")
+}
+
+/// At least so many consecutive writes around one of them.
+fn take_extent(from: &mut Reader<'_>, seq: u64, least: u64, what: &'static str) -> Result<Unit, DecodeError> {
+    let (before, behind) = (from.varint(what)?, from.varint(what)?);
     // Whoever serves one reads all of it at once.
     let length = before.saturating_add(behind).saturating_add(1);
-    if before >= seq || !(2..=BATCH_WRITES_MAX as u64).contains(&length) {
-        return Err(DecodeError(WHAT));
+    if before >= seq || !(least..=BATCH_WRITES_MAX as u64).contains(&length) {
+        return Err(DecodeError(what));
     }
-    let last = seq.checked_add(behind).ok_or(DecodeError(WHAT))?;
+    let last = seq.checked_add(behind).ok_or(DecodeError(what))?;
     Ok(Unit { first: seq - before, last })
 }
 
@@ -201,7 +238,12 @@ fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
     core::str::from_utf8(bytes).map_err(|_| DecodeError("text"))
 }
 
-fn take_json(bytes: &[u8], source: Source) -> Result<Json, DecodeError> {
+/// What an allocation costs beside its bytes: a counter of references, and rounding.
+const ALLOCATION_BYTES: usize = 32;
+
+fn take_json(from: &mut Reader<'_>, what: &'static str, source: Source) -> Result<Json, DecodeError> {
+    let bytes = from.bytes(what)?;
+    from.charge(bytes.len().saturating_add(ALLOCATION_BYTES), what)?;
     match source {
         Source::Store => Ok(Json::trusted(text(bytes)?)),
         Source::Peer => {
@@ -211,12 +253,20 @@ fn take_json(bytes: &[u8], source: Source) -> Result<Json, DecodeError> {
     }
 }
 
+/// A reading of a wall clock, as far as stamps go.
+fn take_wall(from: &mut Reader<'_>) -> Result<u64, DecodeError> {
+    let wall_ms = from.varint("clock")?;
+    if wall_ms <= EXPIRES_MS_MAX { Ok(wall_ms) } else { Err(DecodeError("clock")) }
+}
+
 fn put_path(out: &mut Vec<u8>, path: &Path) {
     put_bytes(out, path.as_str().as_bytes());
 }
 
 fn take_path(from: &mut Reader<'_>) -> Result<Path, DecodeError> {
-    Path::parse(text(from.bytes("path")?)?).map_err(|_| DecodeError("path"))
+    let bytes = from.bytes("path")?;
+    from.charge(bytes.len() + ALLOCATION_BYTES, "path")?;
+    Path::parse(text(bytes)?).map_err(|_| DecodeError("path"))
 }
 
 fn put_summary(out: &mut Vec<u8>, summary: &Summary) {
@@ -236,8 +286,15 @@ fn put_bounds(out: &mut Vec<u8>, lower: &[u8], upper: Option<&[u8]>) {
 }
 
 fn take_bounds(from: &mut Reader<'_>) -> Result<(Vec<u8>, Option<Vec<u8>>), DecodeError> {
-    let lower = from.bytes("range")?.to_vec();
-    let upper = from.bytes("range")?.to_vec();
+    let mut key = || {
+        let bytes = from.bytes("range")?;
+        if bytes.len() > RANGE_KEY_BYTES_MAX {
+            return Err(DecodeError("range"));
+        }
+        from.charge(bytes.len() + ALLOCATION_BYTES, "range")?;
+        Ok(bytes.to_vec())
+    };
+    let (lower, upper) = (key()?, key()?);
     match upper.is_empty() {
         true => Ok((lower, None)),
         false if lower < upper => Ok((lower, Some(upper))),
@@ -257,15 +314,25 @@ fn put_entries(out: &mut Vec<u8>, lives: &mut LifeTable, entries: &[Entry]) {
     }
 }
 
-fn take_entries(from: &mut Reader<'_>, lives: &LifeTable) -> Result<Vec<Entry>, DecodeError> {
-    let count = from.count(4, "entries")?;
-    let mut entries = Vec::new();
+fn take_dots(
+    from: &mut Reader<'_>,
+    lives: &Lives,
+    max: usize,
+    what: &'static str,
+) -> Result<Vec<Dot>, DecodeError> {
+    let (count, mut dots) = from.list(2, max, what)?;
+    for _ in 0..count {
+        dots.push(take_dot(from, lives)?);
+    }
+    Ok(dots)
+}
+
+fn take_entries(from: &mut Reader<'_>, lives: &Lives) -> Result<Vec<Entry>, DecodeError> {
+    let (count, mut entries) = from.list(4, ENTRIES_PER_MESSAGE_MAX, "entries")?;
     for _ in 0..count {
         let path = take_path(from)?;
         let document = take_document(from, lives, Source::Peer)?;
-        let superseded = (0..from.count(2, "claims")?)
-            .map(|_| take_dot(from, lives))
-            .collect::<Result<Vec<_>, DecodeError>>()?;
+        let superseded = take_dots(from, lives, CLAIMS_PER_ENTRY_MAX, "claims")?;
         // A claim without a state that covers it would hide a write for ever.
         if document.is_empty() || !superseded.iter().all(|dot| document.vv().covers(*dot)) {
             return Err(DecodeError("claims"));
@@ -286,9 +353,8 @@ fn put_states(out: &mut Vec<u8>, lives: &mut LifeTable, states: &[PathState]) {
     }
 }
 
-fn take_states(from: &mut Reader<'_>, lives: &LifeTable) -> Result<Vec<PathState>, DecodeError> {
-    let count = from.count(3, "states")?;
-    let mut states = Vec::new();
+fn take_states(from: &mut Reader<'_>, lives: &Lives) -> Result<Vec<PathState>, DecodeError> {
+    let (count, mut states) = from.list(3, STATES_PER_MESSAGE_MAX, "states")?;
     for _ in 0..count {
         let path = take_path(from)?;
         let document = match from.byte("state")? {
@@ -313,9 +379,8 @@ fn put_ranges(out: &mut Vec<u8>, ranges: &[Range]) {
     }
 }
 
-fn take_ranges(from: &mut Reader<'_>) -> Result<Vec<Range>, DecodeError> {
-    let count = from.count(19, "ranges")?;
-    let mut ranges = Vec::new();
+fn take_ranges(from: &mut Reader<'_>, max: usize) -> Result<Vec<Range>, DecodeError> {
+    let (count, mut ranges) = from.list(19, max, "ranges")?;
     for _ in 0..count {
         let (lower, upper) = take_bounds(from)?;
         ranges.push(Range { lower, upper, summary: take_summary(from)? });
@@ -336,27 +401,32 @@ fn put_questions(out: &mut Vec<u8>, lives: &mut LifeTable, questions: &[Question
     }
 }
 
-fn take_questions(from: &mut Reader<'_>, lives: &LifeTable) -> Result<Vec<Question>, DecodeError> {
-    let mut questions = Vec::new();
-    for _ in 0..bounded(from.count(5, "questions")?, RECEIPTS_PER_MESSAGE_MAX)? {
+fn take_questions(from: &mut Reader<'_>, lives: &Lives) -> Result<Vec<Question>, DecodeError> {
+    let (count, mut questions) = from.list(5, RECEIPTS_PER_MESSAGE_MAX, "questions")?;
+    let mut dots_left = RECEIPT_DOTS_PER_MESSAGE_MAX;
+    for _ in 0..count {
         let id = take_dot(from, lives)?;
         let (hops, wait_ms) = (from.byte("question")?, from.varint("question")?);
-        let count = bounded(from.count(2, "question")?, RECEIPT_DOTS_MAX)?;
-        let dots = (0..count).map(|_| take_dot(from, lives)).collect::<Result<Vec<_>, DecodeError>>()?;
+        let dots = take_dots(from, lives, RECEIPT_DOTS_MAX.min(dots_left), "question")?;
+        dots_left -= dots.len();
         questions.push(Question { id, hops, wait_ms, dots });
     }
     Ok(questions)
 }
 
-fn take_holders(from: &mut Reader<'_>, lives: &LifeTable) -> Result<Vec<Holder>, DecodeError> {
-    let count = bounded(from.count(18, "holders")?, RECEIPTS_PER_MESSAGE_MAX)?;
-    (0..count)
-        .map(|_| Ok(Holder { id: take_dot(from, lives)?, node: NodeId(from.array("holders")?) }))
-        .collect()
-}
-
-fn bounded(count: usize, max: usize) -> Result<usize, DecodeError> {
-    if count > max { Err(DecodeError("receipts")) } else { Ok(count) }
+fn take_holders(from: &mut Reader<'_>, lives: &Lives) -> Result<Vec<Holder>, DecodeError> {
+    const WHAT: &str = "holders";
+    let (count, mut holders) = from.list(130, RECEIPTS_PER_MESSAGE_MAX, WHAT)?;
+    for _ in 0..count {
+        holders.push(Holder {
+            id: take_dot(from, lives)?,
+            digest: from.array(WHAT)?,
+            node: NodeId(from.array(WHAT)?),
+            key: from.array(WHAT)?,
+            signature: from.array(WHAT)?,
+        });
+    }
+    Ok(holders)
 }
 
 fn put_nodes(out: &mut Vec<u8>, nodes: &[NodeId]) {
@@ -367,7 +437,11 @@ fn put_nodes(out: &mut Vec<u8>, nodes: &[NodeId]) {
 }
 
 fn take_nodes(from: &mut Reader<'_>) -> Result<Vec<NodeId>, DecodeError> {
-    (0..from.count(16, "nodes")?).map(|_| from.array("nodes").map(NodeId)).collect()
+    let (count, mut nodes) = from.list(16, NODES_PER_MESSAGE_MAX, "nodes")?;
+    for _ in 0..count {
+        nodes.push(NodeId(from.array("nodes")?));
+    }
+    Ok(nodes)
 }
 
 /// The frame of a message.
@@ -375,7 +449,8 @@ pub fn encode(message: &Message) -> Vec<u8> {
     let mut lives = LifeTable::default();
     let mut body = Vec::new();
     let kind = match message {
-        Message::Probe { frontier, values } => {
+        Message::Probe { exchange, frontier, values } => {
+            put_varint(&mut body, *exchange);
             body.extend_from_slice(frontier);
             put_summary(&mut body, values);
             1
@@ -409,7 +484,8 @@ pub fn encode(message: &Message) -> Vec<u8> {
             put_entries(&mut body, &mut lives, entries);
             8
         }
-        Message::CaughtUp { claims } => {
+        Message::CaughtUp { exchange, claims } => {
+            put_varint(&mut body, *exchange);
             put_frontier(&mut body, &mut lives, claims);
             9
         }
@@ -466,7 +542,10 @@ pub fn encode(message: &Message) -> Vec<u8> {
             put_varint(&mut body, holders.len() as u64);
             for holder in holders {
                 put_dot(&mut body, &mut lives, holder.id);
+                body.extend_from_slice(&holder.digest);
                 body.extend_from_slice(&holder.node.0);
+                body.extend_from_slice(&holder.key);
+                body.extend_from_slice(&holder.signature);
             }
             20
         }
@@ -476,6 +555,35 @@ pub fn encode(message: &Message) -> Vec<u8> {
         }
         Message::Graft => 22,
         Message::Prune => 23,
+        Message::Statements(statements) => {
+            put_varint(&mut body, statements.len() as u64);
+            for statement in statements {
+                put_statement(&mut body, &mut lives, statement);
+            }
+            27
+        }
+        Message::Held(dots) => {
+            put_frontier(&mut body, &mut lives, dots);
+            28
+        }
+        Message::Clock { wall_ms } => {
+            put_varint(&mut body, *wall_ms);
+            29
+        }
+        Message::Kept(kept) => {
+            put_varint(&mut body, kept.len() as u64);
+            for kept in kept {
+                put_kept(&mut body, &mut lives, kept);
+            }
+            32
+        }
+        Message::Withheld(paths) => {
+            put_varint(&mut body, paths.len() as u64);
+            for path in paths {
+                put_path(&mut body, path);
+            }
+            31
+        }
     };
     let mut frame = Vec::with_capacity(body.len() + 2 + lives.lives().len() * 26);
     frame.push(kind);
@@ -484,70 +592,127 @@ pub fn encode(message: &Message) -> Vec<u8> {
     frame
 }
 
+/// What decoding a frame of so many bytes may take.
+///
+/// Small frames in proportion, so that few bytes do not become many; long ones what their text is, and a fixed amount for
+/// everything that is not text.
+pub fn allowance(frame_bytes: usize) -> Bounds {
+    let long = DECODE_BYTES_MAX.saturating_add(frame_bytes.saturating_mul(DECODE_BYTES_PER_LONG_BYTE));
+    Bounds {
+        memory: Bounds::of(frame_bytes).memory.min(long),
+        ranges: RANGES_PER_MESSAGE_MAX,
+        tops: VV_ENTRIES_MAX,
+    }
+}
+
 /// The message of a frame.
 pub fn decode(frame: &[u8]) -> Result<Message, DecodeError> {
-    let mut from = Reader::new(frame);
+    decode_counted(frame).map(|(message, _)| message)
+}
+
+/// The message of a frame, and how many bytes of memory it was counted to take.
+pub fn decode_counted(frame: &[u8]) -> Result<(Message, usize), DecodeError> {
+    let allowed = allowance(frame.len());
+    let mut from = Reader::within(frame, allowed);
     let kind = from.byte("frame")?;
-    let lives = LifeTable::take(&mut from)?;
-    let message = match kind {
-        1 => Message::Probe { frontier: from.array("probe")?, values: take_summary(&mut from)? },
+    // Messages that name no write have no table to fill.
+    let lives_max = match kind {
+        1..=4 | 10 | 13 | 14 | 17 | 22 | 23 | 29 | 31 => 0,
+        _ => LIVES_PER_FRAME_MAX,
+    };
+    let lives = Lives::take(&mut from, lives_max)?;
+    let message = take_message(kind, &mut from, &lives)?;
+    let counted = allowed.memory - from.bounds().memory;
+    from.finish("frame: bytes after its end")?;
+    Ok((message, counted))
+}
+
+fn take_message(kind: u8, from: &mut Reader<'_>, lives: &Lives) -> Result<Message, DecodeError> {
+    Ok(match kind {
+        1 => Message::Probe {
+            exchange: from.varint("probe")?,
+            frontier: from.array("probe")?,
+            values: take_summary(from)?,
+        },
         2 => Message::Same,
         3 => Message::Differ,
-        4 => Message::Nodes(
-            (0..from.count(24, "nodes")?)
-                .map(|_| Ok((NodeId(from.array("nodes")?), from.array("nodes")?)))
-                .collect::<Result<_, DecodeError>>()?,
-        ),
+        4 => {
+            let (count, mut nodes) = from.list(24, NODES_PER_MESSAGE_MAX, "nodes")?;
+            for _ in 0..count {
+                nodes.push((NodeId(from.array("nodes")?), from.array("nodes")?));
+            }
+            Message::Nodes(nodes)
+        }
         5 => Message::Ask {
-            nodes: take_nodes(&mut from)?,
-            rows: take_frontier(&mut from, &lives)?,
+            nodes: take_nodes(from)?,
+            rows: take_frontier(from, lives)?,
             documents: from.varint("ask")?,
         },
-        6 => Message::Answer { rows: take_frontier(&mut from, &lives)?, documents: from.varint("answer")? },
-        7 => Message::Push(take_entries(&mut from, &lives)?),
-        8 => Message::Chunk(take_entries(&mut from, &lives)?),
-        9 => Message::CaughtUp { claims: take_frontier(&mut from, &lives)? },
+        6 => Message::Answer { rows: take_frontier(from, lives)?, documents: from.varint("answer")? },
+        7 => Message::Push(take_entries(from, lives)?),
+        8 => Message::Chunk(take_entries(from, lives)?),
+        9 => Message::CaughtUp { exchange: from.varint("caught up")?, claims: take_frontier(from, lives)? },
         10 => Message::Credit(from.varint("credit")?),
-        11 => Message::AuditOpen {
-            frontier: take_frontier(&mut from, &lives)?,
-            floor: take_floor(&mut from, &lives)?,
+        11 => Message::AuditOpen { frontier: take_frontier(from, lives)?, floor: take_floor(from, lives)? },
+        12 => Message::AuditAccept { frontier: take_frontier(from, lives)?, floor: take_floor(from, lives)? },
+        13 => Message::Compare(take_ranges(from, RANGES_PER_COMPARE_MAX)?),
+        14 => Message::Differences {
+            splits: take_ranges(from, RANGES_PER_COMPARE_MAX * PARTS_PER_RANGE_MAX)?,
+            leaves: take_leaves(from)?,
         },
-        12 => Message::AuditAccept {
-            frontier: take_frontier(&mut from, &lives)?,
-            floor: take_floor(&mut from, &lives)?,
-        },
-        13 => Message::Compare(take_ranges(&mut from)?),
-        14 => {
-            let splits = take_ranges(&mut from)?;
-            let mut leaves = Vec::new();
-            for _ in 0..from.count(3, "leaves")? {
-                let (lower, upper) = take_bounds(&mut from)?;
-                let mut items = Vec::new();
-                for _ in 0..from.count(10, "leaf")? {
-                    items.push((take_path(&mut from)?, u64::from_be_bytes(from.array("leaf")?)));
-                }
-                leaves.push(Leaf { lower, upper, items });
-            }
-            Message::Differences { splits, leaves }
-        }
-        15 => Message::Exchange(take_states(&mut from, &lives)?),
+        15 => Message::Exchange(take_states(from, lives)?),
         16 => {
             let last = match from.byte("exchanged")? {
                 0 => false,
                 1 => true,
                 _ => return Err(DecodeError("exchanged")),
             };
-            Message::Exchanged { states: take_states(&mut from, &lives)?, last }
+            Message::Exchanged { states: take_states(from, lives)?, last }
         }
         17 => Message::AuditDone,
-        18 => Message::Floor(take_floor(&mut from, &lives)?),
-        19 => Message::Question(take_questions(&mut from, &lives)?),
-        20 => Message::Holders(take_holders(&mut from, &lives)?),
-        21 => Message::Have(take_frontier(&mut from, &lives)?),
+        18 => Message::Floor(take_floor(from, lives)?),
+        19 => Message::Question(take_questions(from, lives)?),
+        20 => Message::Holders(take_holders(from, lives)?),
+        21 => Message::Have(take_frontier(from, lives)?),
         22 => Message::Graft,
         23 => Message::Prune,
+        27 => {
+            let (count, mut statements) =
+                from.list(STATEMENT_BYTES_MIN, STATEMENTS_PER_MESSAGE_MAX, "statements")?;
+            for _ in 0..count {
+                statements.push(take_statement(from, lives)?);
+            }
+            Message::Statements(statements)
+        }
+        31 => {
+            let (count, mut paths) = from.list(2, STATES_PER_MESSAGE_MAX, "withheld")?;
+            for _ in 0..count {
+                paths.push(take_path(from)?);
+            }
+            Message::Withheld(paths)
+        }
+        28 => Message::Held(take_frontier(from, lives)?),
+        32 => {
+            let (count, mut kept) = from.list(KEPT_BYTES_MIN, KEPT_PER_MESSAGE_MAX, "kept answers")?;
+            for _ in 0..count {
+                kept.push(take_kept(from, lives, Source::Peer)?);
+            }
+            Message::Kept(kept)
+        }
+        29 => Message::Clock { wall_ms: take_wall(from)? },
         _ => return Err(DecodeError("frame: unknown type")),
-    };
-    from.finish("frame: bytes after its end")?;
-    Ok(message)
+    })
+}
+
+fn take_leaves(from: &mut Reader<'_>) -> Result<Vec<Leaf>, DecodeError> {
+    let (count, mut leaves) = from.list(3, RANGES_PER_COMPARE_MAX, "leaves")?;
+    for _ in 0..count {
+        let (lower, upper) = take_bounds(from)?;
+        let (count, mut items) = from.list(10, LEAF_ITEMS_MAX, "leaf")?;
+        for _ in 0..count {
+            items.push((take_path(from)?, u64::from_be_bytes(from.array("leaf")?)));
+        }
+        leaves.push(Leaf { lower, upper, items });
+    }
+    Ok(leaves)
 }

@@ -158,7 +158,7 @@ pub fn is_contested(document: &Document) -> bool {
 }
 
 /// Which expiries were looked at, and when the next is due.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Schedule {
     /// When the replica opened, on the wall clock. Others may have written the deletes of what ended before, and it hears
     /// of them first.
@@ -173,6 +173,29 @@ pub(crate) struct Schedule {
     due_wall_ms: Option<u64>,
     /// No walk before, on the steady clock.
     not_before_ms: u64,
+    /// There is no row before this time.
+    first_ms: u64,
+    /// Where there is no row: from where the writing node has looked up to on, from now on, and from where others wait on.
+    without: [Gap; 3],
+}
+
+/// A time without rows, `from..to`. An engine steps over rows that are gone for as long as it keeps them, and a value that
+/// is written again and again before its end leaves nothing else: so no such time is looked at twice.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gap {
+    from: u64,
+    to: u64,
+}
+
+impl Gap {
+    /// The time of the first row at `from_ms` or later.
+    fn first_from<V: View>(&mut self, view: &V, from_ms: u64) -> Result<Option<u64>, V::Error> {
+        let known = self.from <= from_ms && from_ms < self.to;
+        let start = if known { self.to } else { from_ms };
+        let first = view.expiries(start, None, u64::MAX, 1)?.first().map(|row| row.0);
+        *self = Gap { from: from_ms, to: first.unwrap_or(u64::MAX) };
+        Ok(first)
+    }
 }
 
 impl Schedule {
@@ -185,6 +208,10 @@ impl Schedule {
 
     /// A value ends then. One that came in after its end is looked at in the next turn, not at once.
     pub(crate) fn note(&mut self, expires_ms: u64, now: Now) {
+        self.first_ms = self.first_ms.min(expires_ms);
+        for gap in self.without.iter_mut().filter(|gap| gap.from <= expires_ms) {
+            gap.to = gap.to.min(expires_ms);
+        }
         let is_first = self.due_wall_ms.is_none_or(|due| due > now.wall_ms);
         if is_first && expires_ms <= now.wall_ms {
             self.not_before_ms = self.not_before_ms.max(now.steady_ms + 1);
@@ -215,7 +242,11 @@ impl Replica {
             self.expiries.passed = (now.wall_ms, None);
             self.expiries.opened_ms = self.expiries.opened_ms.min(now.wall_ms);
         }
-        let own = ended_rows(group, &self.expiries.passed, now.wall_ms, limit)?;
+        let from = match self.expiries.without[0] {
+            Gap { from, to } if from == self.expiries.passed.0 && to > from => (to, None),
+            _ => self.expiries.passed.clone(),
+        };
+        let own = ended_rows(group, &from, now.wall_ms, limit)?;
         for (_, path) in &own {
             let node = self.node;
             self.end(group, path, |version| {
@@ -226,8 +257,16 @@ impl Replica {
         if let Some(last) = own.last() {
             self.expiries.passed = (last.0, Some(last.1.clone()));
         }
+        if own.len() < limit {
+            self.expiries.without[0] =
+                Gap { from: self.expiries.passed.0, to: now.wall_ms.saturating_add(1) };
+        }
 
         let patient_ms = now.wall_ms.saturating_sub(self.config.expire_grace_ms);
+        let whole = self.expiries.waiting.1.is_none();
+        if whole {
+            self.expiries.waiting.0 = self.expiries.first_ms;
+        }
         let others = ended_rows(group, &self.expiries.waiting, patient_ms, limit)?;
         let mut next_turn = self.expiries.next_turn_ms.filter(|_| self.expiries.waiting.1.is_some());
         for (ms, path) in &others {
@@ -239,6 +278,9 @@ impl Replica {
             self.end(group, path, |version| version.body.has_ended(patient_ms))?;
         }
         let all = others.len() < limit;
+        if whole {
+            self.expiries.first_ms = others.first().map_or(patient_ms, |(ms, _)| *ms);
+        }
         self.expiries.waiting = match others.last() {
             Some((ms, path)) if !all => (*ms, Some(path.clone())),
             _ => (0, None),
@@ -246,14 +288,15 @@ impl Replica {
         self.expiries.next_turn_ms = next_turn;
 
         let base = group.rows.base;
-        let first_from =
-            |from: u64| base.expiries(from, None, u64::MAX, 1).map(|rows| rows.first().map(|row| row.0));
+        let [_, without_own, without_others] = &mut self.expiries.without;
         let next_own = match own.len() < limit {
-            true => first_from(now.wall_ms.saturating_add(1))?,
+            true => without_own.first_from(base, now.wall_ms.saturating_add(1))?,
             false => Some(now.wall_ms),
         };
         let next_other = match all {
-            true => first_from(patient_ms.saturating_add(1))?.map(|ms| ms + self.config.expire_grace_ms),
+            true => without_others
+                .first_from(base, patient_ms.saturating_add(1))?
+                .map(|ms| ms + self.config.expire_grace_ms),
             false => Some(now.wall_ms),
         };
         self.expiries.due_wall_ms = [next_own, next_other, next_turn].into_iter().flatten().min();
@@ -292,8 +335,12 @@ impl Replica {
             return Ok(());
         };
         let dot = Dot { node: self.node, epoch: self.epoch, seq: self.seq + 1 };
-        let hlc = self.clock.tick(group.now.wall_ms);
-        let expiry = Some(Expiry::Of(newest.hlc, newest.dot));
+        let mut clock = self.clock;
+        self.observe_document(&mut clock, &document, group.now);
+        let hlc = clock.tick(group.now.wall_ms);
+        self.clock = clock;
+        // What ends with a stamp from the future stands no later than its end.
+        let expiry = Some(Expiry::Of(newest.hlc.min(Hlc(hlc.0.saturating_sub(1))), newest.dot));
         let end = Version { dot, hlc, body: Content { expiry, ..Body::Tombstone.into() } };
         let replaced = |version: &Version| ended(version) || plant::is("expiry-takes-siblings");
         self.tally.expired += document.versions().iter().filter(|version| ended(version)).count() as u64;

@@ -6,8 +6,10 @@ use rejoin_causal::{Dot, Epoch, Frontier, NodeId};
 
 use crate::expiry::Ttl;
 use crate::json::Json;
-use crate::message::Message;
+use crate::key::Once;
+use crate::message::{Holder, Message};
 use crate::path::Path;
+use crate::statement::{DoubtReason, Statement};
 
 /// What the clocks of the shell say. A replica has none of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -90,6 +92,8 @@ pub struct Write {
     pub observed: Observed,
     /// How long the value is to live; without an end when `None`, whatever was there. A delete has no use for it.
     pub ttl: Option<Ttl>,
+    /// It is done once, however often it is asked for. In an atomic batch, that of the first write stands for all.
+    pub once: Option<Once>,
 }
 
 /// One thing that happened.
@@ -120,10 +124,23 @@ pub enum Input {
     Served {
         /// To whom.
         link: LinkId,
-        /// What it claimed: the difference it was made of.
+        /// What the peer has by it: the difference it was made of, or what its documents carried where it may not claim.
         claims: Frontier,
         /// Documents sent.
         documents: u64,
+        /// Dots of the difference are left that no document carried and nothing claimed.
+        unclaimed: bool,
+        /// Dots of the difference that it did not claim: of documents that are too large to travel, and what those replaced.
+        withheld: Frontier,
+    },
+    /// A link's reader met a document that is too large to travel.
+    Withheld {
+        /// The link.
+        link: LinkId,
+        /// The document.
+        path: Path,
+        /// A digest session left it out: what the peer claims next may rest on it.
+        unswept: bool,
     },
     /// Run an anti-entropy round on every link now.
     AntiEntropy(RequestId),
@@ -136,14 +153,34 @@ pub enum Input {
         /// For how long, in milliseconds; at most [`crate::config::RECEIPT_WAIT_MS_MAX`].
         wait_ms: u64,
     },
+    /// This node's own receipt, signed as [`crate::Effect::Attest`] asked.
+    Attested(Holder),
     /// Whoever asked that has heard enough.
     ForgetHolders(RequestId),
     /// Tell how things are.
     Status(RequestId),
+    /// Tell what waits in quarantine.
+    Quarantine(RequestId),
+    /// Take documents out of quarantine now, although their stamps are ahead.
+    Release {
+        /// Who asks.
+        request: RequestId,
+        /// That of this path; all when `None`. What was written together comes out together.
+        path: Option<Path>,
+        /// Only those that this node wrote or sent.
+        node: Option<NodeId>,
+    },
     /// A peer showed our own identity in another process.
     CloneSeen {
         /// That process's epoch.
         epoch: Epoch,
+    },
+    /// This process may not be alone in its life: a second one has proved it, or the machine was copied or set back.
+    SelfDoubt {
+        /// The epoch that is doubted. One that was left since is not.
+        epoch: Epoch,
+        /// Why.
+        reason: DoubtReason,
     },
     /// The shell has made a new identity durable, as [`crate::Effect::Renew`] asked.
     Renewed {
@@ -151,6 +188,8 @@ pub enum Input {
         node: NodeId,
         /// Its epoch.
         epoch: Epoch,
+        /// The doubts that were to be signed, and that the new life has begun.
+        statements: Vec<Statement>,
     },
     /// Time has passed; see [`crate::Replica::deadline`].
     Tick,

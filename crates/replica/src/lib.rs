@@ -18,22 +18,31 @@ mod audit;
 mod broadcast;
 mod catch_up;
 mod collect;
+mod doubt;
 mod effect;
 mod expiry;
 mod frontiers;
 mod input;
 mod intake;
+mod key;
+mod lives;
 mod merge_patch;
+mod once;
 mod quarantine;
 mod random;
 mod receipts;
+mod removals;
 mod replica;
 mod rounds;
 mod session;
+mod siblings;
+mod size;
+mod statement;
 mod sweep;
 mod sync;
 mod tally;
 mod unit;
+mod wall;
 mod write;
 
 pub mod batch;
@@ -42,9 +51,11 @@ pub mod codec;
 pub mod config;
 pub mod context;
 pub mod digest;
+pub mod history;
 pub mod json;
 pub mod message;
 pub mod packing;
+pub mod parts;
 pub mod path;
 pub mod policy;
 pub mod strategy;
@@ -56,16 +67,24 @@ pub use body::{Body, Content, Document, Field, Fields, Unit, Version};
 pub use catch_up::{CatchUp, CatchUpStep};
 pub use config::Config;
 pub use context::{Context, ContextError};
+pub use doubt::Doubted;
 pub use effect::{
-    Alarm, AuditStep, BatchRefusal, Commit, Current, Effect, Effects, LinkStatus, Refusal, RoundReport,
-    Status, Written,
+    Alarm, AuditStep, BatchRefusal, ClockStatus, Commit, Current, Effect, Effects, LinkStatus, Refusal,
+    RemovalsStatus, Replay, RoundReport, Status, Stopped, Written,
 };
 pub use expiry::{Expiry, Ttl, TtlError, as_of, first_end, is_contested, standing};
 pub use frontiers::frontier_digest;
 pub use input::{Change, Condition, Input, LinkId, Now, Observed, RequestId, Write};
+pub use key::{Key, KeyError, Once};
 pub use message::Message;
+pub use once::{Extent, Kept, KeptRow, Shown};
 pub use policy::{Policy, etag};
+pub use quarantine::Held;
 pub use replica::{Replica, Start};
+pub use statement::{
+    Doubt, DoubtReason, Life, Proof, Statement, StatementKind, put_proof, signed_bytes, take_proof,
+};
 pub use strategy::{Strategy, Visible};
 pub use tally::{ConflictTally, Tally};
-pub use view::{Counters, Record, Summary, Superseded, View};
+pub use view::{Counters, Reason, Record, Removal, Summary, Superseded, View, Word};
+pub use wall::Place;

@@ -5,7 +5,10 @@ use alloc::vec::Vec;
 use rejoin_causal::{Dot, Floor, Frontier, NodeId};
 
 use crate::body::Document;
+use crate::once::Kept;
 use crate::path::Path;
+use crate::policy::first_16;
+use crate::statement::Statement;
 use crate::view::Summary;
 
 /// A document on its way, with the dots that its receiver may claim.
@@ -65,20 +68,62 @@ pub struct Question {
     pub dots: Vec<Dot>,
 }
 
-/// Answers a question: that node has applied all of its writes, and has committed that.
+impl Question {
+    /// Names the writes of a question: the head of BLAKE3 over their dots, in the order of the question.
+    pub fn digest(dots: &[Dot]) -> [u8; 16] {
+        let mut hasher = blake3::Hasher::new();
+        for dot in dots {
+            hasher.update(&dot.node.0);
+            hasher.update(&dot.epoch.0.to_be_bytes());
+            hasher.update(&dot.seq.to_be_bytes());
+        }
+        first_16(&hasher.finalize())
+    }
+}
+
+/// Answers a question: that node has applied all of its writes, and has committed that. It is the node's own word: others
+/// only pass it on.
+///
+/// Whoever hands one to a replica has checked that the key is the node's, and the signature the key's over
+/// [`Holder::statement`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// The question.
     pub id: Dot,
+    /// Which writes it asks for ([`Question::digest`]).
+    pub digest: [u8; 16],
     /// The node.
     pub node: NodeId,
+    /// Its public key.
+    pub key: [u8; 32],
+    /// Its signature.
+    pub signature: [u8; 64],
 }
+
+impl Holder {
+    /// What the node signs: in which cluster it answers which question, about which writes, and who it is.
+    pub fn statement(cluster: &[u8; 16], id: Dot, digest: &[u8; 16], node: NodeId) -> Vec<u8> {
+        let mut bytes = Vec::from(RECEIPT_DOMAIN);
+        bytes.extend_from_slice(cluster);
+        bytes.extend_from_slice(&id.node.0);
+        bytes.extend_from_slice(&id.epoch.0.to_be_bytes());
+        bytes.extend_from_slice(&id.seq.to_be_bytes());
+        bytes.extend_from_slice(digest);
+        bytes.extend_from_slice(&node.0);
+        bytes
+    }
+}
+
+/// Keeps these signatures apart from all others that the same key makes.
+const RECEIPT_DOMAIN: &[u8] = b"rejoin receipt 2\0";
 
 /// One message. Either side may send any of them at any time; what makes no sense closes the link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Opens an exchange of frontiers: "this is all I have, in 40 bytes".
     Probe {
+        /// The number of the exchange on this link: odd from the side that dialed, even from the other, and growing.
+        exchange: u64,
         /// Digest of the sender's frontier.
         frontier: [u8; 16],
         /// Digest of the sender's documents.
@@ -112,6 +157,9 @@ pub enum Message {
     Chunk(Vec<Entry>),
     /// The end of a catch-up: every dot of the difference, those without a live version included.
     CaughtUp {
+        /// The exchange that this answers, once: the receiver believes what it lacked in it. 0 for a catch-up that no exchange
+        /// led to, which claims nothing.
+        exchange: u64,
         /// What the receiver now has.
         claims: Frontier,
     },
@@ -152,6 +200,9 @@ pub enum Message {
         /// Whether these were the last of the paths asked for.
         last: bool,
     },
+    /// In a digest session: these differ, and are too large to travel. Their paths are not swept, so what either side claims
+    /// next is not taken.
+    Withheld(Vec<Path>),
     /// The digest session is over, on both sides once both have said so.
     AuditDone,
     /// Who has applied these writes?
@@ -164,9 +215,38 @@ pub enum Message {
     Graft,
     /// The sender gets everything twice: announce from now on, and do not push.
     Prune,
+    /// What nodes have signed about their lives, verified by whoever decoded it: ahead of what rests on them.
+    Statements(Vec<Statement>),
+    /// These are with the sender and not applied: their stamps are from its future. They need not be sent again while this
+    /// link is up. Stands for what was said so before; goes ahead of the sender's rows in an exchange.
+    Held(Frontier),
+    /// What was answered to requests that may come again, ahead of what brings their writes.
+    Kept(Vec<Kept>),
+    /// What the sender's wall clock reads.
+    Clock {
+        /// In Unix milliseconds.
+        wall_ms: u64,
+    },
 }
 
 impl Message {
+    /// Whether it belongs to a question, a digest session or a catch-up: a peer that goes on with one says such.
+    pub(crate) fn is_of_a_session(&self) -> bool {
+        !matches!(
+            self,
+            Message::Push(_)
+                | Message::Floor(_)
+                | Message::Question(_)
+                | Message::Holders(_)
+                | Message::Have(_)
+                | Message::Graft
+                | Message::Prune
+                | Message::Held(_)
+                | Message::Kept(_)
+                | Message::Clock { .. }
+        )
+    }
+
     /// The message's name in logs and traces.
     pub fn name(&self) -> &'static str {
         match self {
@@ -187,12 +267,17 @@ impl Message {
             Message::Differences { .. } => "differences",
             Message::Exchange(_) => "exchange",
             Message::Exchanged { .. } => "exchanged",
+            Message::Withheld(_) => "withheld",
             Message::AuditDone => "audit-done",
             Message::Question(_) => "question",
             Message::Holders(_) => "holders",
             Message::Have(_) => "have",
             Message::Graft => "graft",
             Message::Prune => "prune",
+            Message::Statements(_) => "statements",
+            Message::Held(_) => "held",
+            Message::Kept(_) => "kept",
+            Message::Clock { .. } => "clock",
         }
     }
 }

@@ -3,6 +3,8 @@
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 
+use rejoin_causal::Dot;
+
 use crate::body::Document;
 use crate::path::Path;
 use crate::strategy::{Strategy, Visible};
@@ -90,11 +92,16 @@ pub(crate) fn first_16(hash: &blake3::Hash) -> [u8; 16] {
 
 /// The entity tag of a document: names its live versions, so it is the same on every node that has them.
 pub fn etag(document: &Document) -> [u8; 16] {
+    etag_of(document.versions().iter().map(|version| version.dot))
+}
+
+/// The entity tag of a document with these live versions.
+pub(crate) fn etag_of(versions: impl IntoIterator<Item = Dot>) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
-    for version in document.versions() {
-        hasher.update(&version.dot.node.0);
-        hasher.update(&version.dot.epoch.0.to_le_bytes());
-        hasher.update(&version.dot.seq.to_le_bytes());
+    for dot in versions {
+        hasher.update(&dot.node.0);
+        hasher.update(&dot.epoch.0.to_le_bytes());
+        hasher.update(&dot.seq.to_le_bytes());
     }
     first_16(&hasher.finalize())
 }

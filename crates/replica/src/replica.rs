@@ -18,21 +18,30 @@ use crate::apply::{self, Keep};
 use crate::batch::Overlay;
 use crate::body::Document;
 use crate::codec;
-use crate::config::Config;
+use crate::config::{
+    CLAIMS_PER_ENTRY_MAX, Config, ENTRIES_PER_MESSAGE_MAX, FLOOR_ROWS_PER_MESSAGE, UNASKED_MAX,
+};
 use crate::digest::Fences;
+use crate::doubt::Lives;
 use crate::effect::{Alarm, Effect, Effects, LinkStatus, RoundReport, Status};
 use crate::expiry::{self, is_contested};
 use crate::input::{Input, LinkId, Now, RequestId};
+use crate::lives::Unproved;
 use crate::message::{Entry, Message};
+use crate::once::{self, Forgetting, KeptCache};
 use crate::path::Path;
 use crate::policy::Policy;
-use crate::quarantine::Quarantine;
+use crate::quarantine::{self, Quarantine};
 use crate::random::Random;
 use crate::receipts::Receipts;
+use crate::removals::{Gone, Removals};
 use crate::session::Link;
+use crate::size::{encoded_bytes, travels};
+use crate::statement::Statement;
 use crate::tally::Tally;
 use crate::unit::{self, Companions};
 use crate::view::{Counters, Record, View};
+use crate::wall::Wall;
 
 /// Who a replica is and where it starts from.
 #[derive(Clone, Debug)]
@@ -47,10 +56,14 @@ pub struct Start {
     pub config: Config,
     /// Strategies by path.
     pub policy: Arc<Policy>,
+    /// What this node has signed: that this life has begun, and doubts of earlier ones that may not be stored yet.
+    pub statements: Vec<Statement>,
 }
 
 /// One durable copy and the logic that keeps it in step with others.
-#[derive(Debug)]
+///
+/// A clone of it is a second process in one life, which is what a copied machine is: for simulations of that.
+#[derive(Clone, Debug)]
 pub struct Replica {
     pub(crate) node: NodeId,
     pub(crate) epoch: Epoch,
@@ -65,10 +78,13 @@ pub struct Replica {
     pub(crate) fences: Fences,
     pub(crate) links: BTreeMap<LinkId, Link>,
     pub(crate) quarantine: Quarantine,
-    /// Peers whose digest session was stopped for removing too much.
-    pub(crate) halted: BTreeSet<NodeId>,
+    pub(crate) removals: Removals,
+    pub(crate) unproved: Unproved,
+    pub(crate) quarantine_alarms: quarantine::Alarms,
+    pub(crate) wall: Wall,
     pub(crate) rounds: Vec<RunningRound>,
     pub(crate) receipts: Receipts,
+    pub(crate) lives: Lives,
     /// Writes that wait for a new identity, once a clone was seen: the old one covers dots that were never seen here.
     pub(crate) renewing: Option<Vec<Input>>,
     pub(crate) last_round: Option<(u64, u64)>,
@@ -79,12 +95,15 @@ pub struct Replica {
     /// Before this no link is pruned.
     pub(crate) next_prune_ms: u64,
     pub(crate) collect_after: Option<(rejoin_causal::Hlc, Path)>,
+    /// The same among those with stamps from the future.
+    pub(crate) collect_ageless_after: Option<(rejoin_causal::Hlc, Path)>,
     pub(crate) expiries: expiry::Schedule,
+    pub(crate) forgetting: Forgetting,
     pub(crate) random: Random,
 }
 
 /// An anti-entropy request that waits for its links.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RunningRound {
     pub(crate) request: RequestId,
     pub(crate) waiting: BTreeSet<LinkId>,
@@ -99,6 +118,8 @@ pub(crate) struct Group<'a, V> {
     pub(crate) fresh: BTreeMap<Path, Vec<(Dot, Option<LinkId>)>>,
     /// Frontier rows that grew.
     pub(crate) grown: BTreeSet<(NodeId, Epoch)>,
+    /// Nodes of which the first write of a life became known.
+    pub(crate) begun: BTreeSet<NodeId>,
     pub(crate) now: Now,
 }
 
@@ -115,7 +136,14 @@ impl<V> Group<'_, V> {
     pub(crate) fn tell_floor(&mut self, id: LinkId, link: &mut Link) {
         if !link.untold.is_empty() {
             let floor = core::mem::take(&mut link.untold);
-            self.send(id, link, &Message::Floor(floor));
+            let rows: Vec<Dot> = floor.rows().collect();
+            for rows in rows.chunks(FLOOR_ROWS_PER_MESSAGE) {
+                let mut floor = Floor::new();
+                for top in rows {
+                    floor.raise(*top);
+                }
+                self.send(id, link, &Message::Floor(floor));
+            }
         }
     }
 
@@ -146,9 +174,13 @@ impl Replica {
             fences: Fences::load(view)?,
             links: BTreeMap::new(),
             quarantine: Quarantine::default(),
-            halted: BTreeSet::new(),
+            removals: Removals::default(),
+            unproved: Unproved::default(),
+            quarantine_alarms: quarantine::Alarms::default(),
+            wall: Wall::open(view.restamp()?),
             rounds: Vec::new(),
             receipts: Receipts::default(),
+            lives: Lives::open(view, start.statements)?,
             renewing: None,
             last_round: None,
             skew_max_ms: 0,
@@ -156,7 +188,9 @@ impl Replica {
             next_anti_entropy_ms,
             next_prune_ms: 0,
             collect_after: None,
+            collect_ageless_after: None,
             expiries: expiry::Schedule::open(view, now)?,
+            forgetting: Forgetting::default(),
             random,
         })
     }
@@ -176,17 +210,24 @@ impl Replica {
             effects: Vec::new(),
             fresh: BTreeMap::new(),
             grown: BTreeSet::new(),
+            begun: BTreeSet::new(),
             now,
         };
         let sequence_before = self.counters.sequence;
         let counters_before = self.counters;
+        self.settle_identity(&mut group);
+        self.mind_clock(&mut group);
         for input in inputs {
             self.handle_one(&mut group, input)?;
         }
+        self.vouch_for_news(&mut group);
         self.push(&mut group)?;
         self.broadcast(&mut group);
-        self.drain(&mut group);
+        self.drain(&mut group)?;
         self.answer_questions(&mut group);
+        // A peer may have said what time it is.
+        self.mind_clock(&mut group);
+        self.store_walk(&mut group);
         for (expires_ms, _) in
             group.rows.batch.expiries.iter().filter(|(_, there)| **there).map(|(row, _)| row)
         {
@@ -216,7 +257,9 @@ impl Replica {
         let broadcast = self.links.values().filter_map(|link| link.branch.deadline_ms()).min();
         // Under an identity that is about to change nothing is written.
         let expiry = self.expiries.deadline(now).filter(|_| self.renewing.is_none());
-        [self.next_anti_entropy_ms, Some(self.next_collect_ms), release, broadcast, expiry]
+        let clock = self.clock_deadline(now);
+        let forgetting = (self.counters.kept > 0).then_some(self.forgetting.next_ms);
+        [self.next_anti_entropy_ms, Some(self.next_collect_ms), release, broadcast, expiry, clock, forgetting]
             .into_iter()
             .flatten()
             .min()
@@ -249,6 +292,21 @@ impl Replica {
         &self.counters
     }
 
+    /// The links that are up.
+    pub fn links(&self) -> impl Iterator<Item = LinkId> + '_ {
+        self.links.keys().copied()
+    }
+
+    /// How many documents wait in quarantine.
+    pub fn quarantined(&self) -> u64 {
+        self.quarantine.len() as u64
+    }
+
+    /// Whether own versions that a wrong clock has stamped are being minted again, or wait for it.
+    pub fn is_restamping(&self) -> bool {
+        self.wall.walk.is_some()
+    }
+
     /// Whether no exchange, catch-up or digest session is going on on any link.
     pub fn is_quiet(&self) -> bool {
         self.links.values().all(|link| link.is_quiet() && link.lag.is_empty())
@@ -261,25 +319,58 @@ impl Replica {
             Input::LinkDown(link) => self.link_down(group, link),
             Input::Message(link, message) => self.message(group, link, message)?,
             Input::Sent(link, bytes) => self.sent(link, bytes),
-            Input::Served { link, claims, documents } => self.served(group, link, &claims, documents),
+            Input::Served { link, claims, documents, unclaimed, withheld } => {
+                self.served(group, link, &claims, documents, (unclaimed, withheld));
+            }
+            Input::Withheld { link, path, unswept } => self.left_out(group, link, path, unswept)?,
             Input::AntiEntropy(request) => self.anti_entropy(group, Some(request)),
             Input::Status(request) => {
                 let status = Box::new(self.status());
                 group.effects.push(Effect::Status(request, status));
             }
+            Input::Quarantine(request) => {
+                group.effects.push(Effect::Held(request, self.quarantine.list()));
+            }
+            Input::Release { request, path, node } => {
+                let released = self.release_now(group, path.as_ref(), node)?;
+                group.effects.push(Effect::Released(request, released));
+            }
             Input::AskHolders { request, dots, wait_ms } => self.ask_holders(group, request, dots, wait_ms),
+            Input::Attested(holder) => self.attested(group, holder),
             Input::ForgetHolders(request) => self.forget_holders(request),
+            Input::CloneSeen { epoch } if epoch < self.epoch => {
+                group.effects.push(Effect::Alarm(Alarm::OlderClone { epoch }));
+            }
             Input::CloneSeen { epoch } => self.clone_seen(group, epoch),
-            Input::Renewed { node, epoch } => {
-                self.node = node;
-                self.epoch = epoch;
-                self.seq = 0;
+            Input::SelfDoubt { epoch, reason } => self.self_doubt(group, epoch, reason),
+            Input::Renewed { node, epoch, statements } => {
+                self.renewed(group, (node, epoch), statements);
                 for write in self.renewing.take().unwrap_or_default() {
                     self.client_write(group, write)?;
                 }
             }
             Input::Tick => self.tick(group)?,
         }
+        Ok(())
+    }
+
+    /// A reader has left out what is too large to travel: the operator hears of it, and by name.
+    fn left_out<V: View>(
+        &mut self,
+        group: &mut Group<'_, V>,
+        link: LinkId,
+        path: Path,
+        unswept: bool,
+    ) -> Result<(), V::Error> {
+        let Some(state) = self.links.get_mut(&link) else { return Ok(()) };
+        let peer = state.peer;
+        if unswept {
+            state.unswept = true;
+        }
+        let record = group.rows.record(&path)?;
+        let bytes = record.as_ref().map_or(0, |record| encoded_bytes(&path, &record.document) as u64);
+        let versions = record.map_or(0, |record| record.document.versions().len() as u64);
+        group.effects.push(Effect::Alarm(Alarm::Undeliverable { path, bytes, versions, peer }));
         Ok(())
     }
 
@@ -307,15 +398,24 @@ impl Replica {
             self.absorb(group, entry, None)?;
         }
         self.expire(group)?;
+        self.restamp(group)?;
+        if self.counters.kept > 0 && self.forgetting.next_ms <= group.now.steady_ms {
+            self.forget_kept(group)?;
+        }
         if self.next_anti_entropy_ms.is_some_and(|due| due <= group.now.steady_ms) {
             self.anti_entropy(group, None);
             let interval = self.config.anti_entropy_interval_ms;
             self.next_anti_entropy_ms = interval.map(|ms| group.now.steady_ms + self.random.jitter(ms));
         }
         if self.next_collect_ms <= group.now.steady_ms {
-            self.next_collect_ms = group.now.steady_ms + self.random.jitter(self.config.collect_interval_ms);
-            self.receipts.expire(group.now.steady_ms);
+            // Between two turns of one pass of collection there is a moment, not a minute.
+            if self.collect_after.is_none() {
+                self.quarantine_alarms.tell(group);
+                self.receipts.expire(group.now.steady_ms);
+                self.close_silent(group);
+            }
             self.collect(group)?;
+            self.forget_removals(group)?;
         }
         Ok(())
     }
@@ -329,17 +429,41 @@ impl Replica {
         source: Option<LinkId>,
     ) {
         if self.frontier.insert(dot) {
-            group.grown.insert((dot.node, dot.epoch));
+            if group.grown.insert((dot.node, dot.epoch)) {
+                self.note_begun(group, dot);
+            }
             // Nothing is told to whoever told it; a link that comes up later in this group compares frontiers first.
             let to_others = self.links.keys().any(|link| Some(*link) != source);
             if to_others || plant::is("echo") {
                 group.fresh.entry(path.clone()).or_default().push((dot, source));
             }
+        } else if let Some(link) = source {
+            Replica::note_sender(group, path, dot, link);
+        }
+    }
+
+    /// A peer sends what came out of quarantine in this very group: it need not be told of it.
+    pub(crate) fn note_sender<V>(group: &mut Group<'_, V>, path: &Path, dot: Dot, link: LinkId) {
+        let Some(news) = group.fresh.get_mut(path) else { return };
+        if let Some((_, from)) = news.iter_mut().find(|(known, from)| *known == dot && from.is_none()) {
+            *from = Some(link);
         }
     }
 
     /// Merges a document that came from a peer, and takes its dots as applied.
     pub(crate) fn absorb<V: View>(
+        &mut self,
+        group: &mut Group<'_, V>,
+        entry: Entry,
+        source: Option<LinkId>,
+    ) -> Result<(), V::Error> {
+        let path = entry.path.clone();
+        self.absorb_alone(group, entry, source)?;
+        self.release_settled(group, &path)
+    }
+
+    /// The same, whatever waits in quarantine for that path.
+    pub(crate) fn absorb_alone<V: View>(
         &mut self,
         group: &mut Group<'_, V>,
         entry: Entry,
@@ -362,10 +486,10 @@ impl Replica {
         group: &mut Group<'_, V>,
         path: &Path,
         incoming: Document,
-        senders: Option<&Frontier>,
+        gone: Option<Gone<'_>>,
     ) -> Result<Moved, V::Error> {
         let before = group.rows.record(path)?;
-        self.merge_with(group, path, before, incoming, senders)
+        self.merge_with(group, path, before, incoming, gone)
     }
 
     /// The same for a caller who has just read what is there.
@@ -375,22 +499,39 @@ impl Replica {
         path: &Path,
         before: Option<Record>,
         incoming: Document,
-        senders: Option<&Frontier>,
+        gone: Option<Gone<'_>>,
     ) -> Result<Moved, V::Error> {
         let local = before.as_ref().map_or_else(Document::new, |record| record.document.clone());
-        let merged = local.merge(incoming, &self.frontier, senders);
-        // Only what comes in has passed quarantine; a version that is known and gone may carry any stamp.
-        for version in merged.added.iter().filter_map(|dot| merged.document.version(*dot)) {
-            self.clock.observe(version.hlc);
+        // What the peer says is gone are numbers of the versions here. What replaced them there may rest on anything.
+        let may_remove = self.may_remove(&local);
+        let doubtful = !may_remove || self.rests_on_doubt(&incoming);
+        let held = gone.filter(|_| !may_remove).is_some_and(|gone| would_fence(&local, &incoming, gone.dots));
+        let gone = gone.filter(|_| may_remove);
+        let merged = local.merge(incoming, &self.frontier, gone.map(|gone| gone.dots));
+        // Where nothing comes in for what goes, only numbers say that it is to go: those of the frontier here.
+        let emptied = doubtful && merged.added.is_empty() && !merged.removed.is_empty();
+        if held || emptied {
+            self.hold_removals(1);
         }
-        let mut fenced = 0;
+        if emptied {
+            return Ok(Moved::default());
+        }
+        // Only what comes in has passed quarantine; a version that is known and gone may carry any stamp. So may one that an
+        // operator let out of quarantine, or that this node wrote itself under a wrong clock and lost since.
+        let reach = self.reach(group.now);
+        for version in merged.added.iter().filter_map(|dot| merged.document.version(*dot)) {
+            if version.hlc <= reach {
+                self.clock.observe(version.hlc);
+            } else if version.dot.node == self.node {
+                self.walk_to(version.dot);
+            }
+        }
         for gone in merged.removed.iter().filter(|gone| gone.why == Lost::Fenced) {
             // It went with nothing in its place, as a collected delete does, and what deleted it may still be unknown
             // here: nobody may take it for void who has what it replaced.
             self.raise_floor(group, None, gone.version.dot);
-            fenced += 1;
         }
-        let moved = Moved { added: merged.added.len() as u64, removed: merged.removed.len() as u64, fenced };
+        let moved = Moved { added: merged.added.len() as u64, removed: merged.removed.len() as u64 };
         let past = merged.document.is_empty() && !is_applied(&self.frontier, merged.document.vv());
         let was_open = before.as_ref().is_some_and(|record| is_contested(&record.document));
         let open = is_contested(&merged.document);
@@ -401,7 +542,9 @@ impl Replica {
         let contested = contested.filter(|document| is_contested(document) && moved.removed > 0);
         let shown = contested.and_then(|document| self.policy.visible(path, document, group.now.wall_ms));
         let shown = shown.map(|visible| visible.version);
-        let keep = Keep { past, history_max: self.config.versions_max, shown };
+        self.warn_of_siblings(group, path, before.as_ref().map(|record| &record.document), &merged.document);
+        let word = gone.map(|gone| gone.word);
+        let keep = Keep { past, history_max: self.config.versions_max, shown, word, reach };
         apply::write(&mut group.rows, &mut self.counters, &mut self.fences, path, before, merged, keep)?;
         Ok(moved)
     }
@@ -415,11 +558,16 @@ impl Replica {
         }
         let mut documents: BTreeMap<Path, Document> = BTreeMap::new();
         for path in fresh.keys() {
-            if let Some(record) = group.rows.record(path)?.filter(|record| !record.document.is_empty()) {
+            let record = group.rows.record(path)?.filter(|record| !record.document.is_empty());
+            // What is too large to travel lags, and the catch-up that is to bring it names it.
+            let record =
+                record.filter(|record| travels(path, &record.document, self.config.document_bytes_max));
+            if let Some(record) = record {
                 documents.insert(path.clone(), record.document);
             }
         }
-        let documents = Companions::of(&group.rows, documents)?;
+        let documents = Companions::of(&group.rows, documents, self.config.document_bytes_max)?;
+        let mut kept = KeptCache::new(self, &fresh);
         // Most links get the same documents: encode once and share the bytes.
         let mut encoded: Vec<(Vec<Entry>, Vec<Bytes>)> = Vec::new();
         for (id, link) in self.links.iter_mut().filter(|(_, link)| link.session.pushes()) {
@@ -444,7 +592,10 @@ impl Replica {
                     continue;
                 };
                 let live = |dot: &Dot| document.version(*dot).is_some();
-                let superseded = news.into_iter().filter(|dot| !live(dot)).collect();
+                let mut superseded: Vec<Dot> = news.into_iter().filter(|dot| !live(dot)).collect();
+                if superseded.len() > CLAIMS_PER_ENTRY_MAX {
+                    unsendable.union_with(&superseded.drain(CLAIMS_PER_ENTRY_MAX..).collect());
+                }
                 entries.push(Entry { path: path.clone(), document: document.clone(), superseded });
             }
             link.lag.union_with(&unsendable);
@@ -464,7 +615,15 @@ impl Replica {
                 }
             };
             let (entries, frames) = &encoded[at];
-            let bytes: u64 = frames.iter().map(|frame| frame.len() as u64).sum();
+            // What was answered to the writes goes ahead of them: to all that the documents carry, since a catch-up that is on
+            // its way may not have come to those that are no news.
+            let mut answers = Vec::new();
+            for dot in entries.iter().flat_map(Entry::claims) {
+                answers.extend(kept.get(&group.rows, dot)?);
+            }
+            let answers = once::messages(answers).filter(|_| !plant::is("push-without-answers"));
+            let answers: Vec<Bytes> = answers.map(|message| Bytes::from(codec::encode(&message))).collect();
+            let bytes: u64 = answers.iter().chain(frames).map(|frame| frame.len() as u64).sum();
             group.tell_floor(*id, link);
             let full = link.queued_bytes > 0 && link.queued_bytes + bytes > self.config.push_queue_bytes_max;
             if full && plant::is("forget-lag") {
@@ -473,7 +632,7 @@ impl Replica {
             if full && !plant::is("queue-without-bound") {
                 link.lag.union_with(&entries.iter().flat_map(Entry::claims).collect());
             } else {
-                for frame in frames {
+                for frame in answers.iter().chain(frames) {
                     group.send_frame(*id, link, frame.clone());
                 }
             }
@@ -486,6 +645,18 @@ impl Replica {
         self.close(group, link, format!("protocol violation: {why}"));
     }
 
+    /// Ignores what a peer sent without having been asked, and tells of it; closes the link when that goes on.
+    pub(crate) fn unasked<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, what: &'static str) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.unasked += 1;
+        let (peer, too_often) = (link.peer, link.unasked > UNASKED_MAX);
+        self.tally.unasked += 1;
+        group.effects.push(Effect::Alarm(Alarm::Unasked { link: id, peer, what }));
+        if too_often {
+            self.violation(group, id, "it keeps on sending what nobody asked for");
+        }
+    }
+
     pub(crate) fn close<V>(&mut self, group: &mut Group<'_, V>, link: LinkId, why: String) {
         group.effects.push(Effect::Close(link, why));
         self.link_down(group, link);
@@ -496,20 +667,23 @@ impl Replica {
         // hide each other's writes to a path: whoever sees a newer one gives way.
         if epoch > self.epoch && self.renewing.is_none() && !plant::is("ignore-clone") {
             group.effects.push(Effect::Alarm(Alarm::Clone { epoch }));
-            group.effects.push(Effect::Renew);
-            self.renewing = Some(Vec::new());
+            self.renew(group);
         }
     }
 
-    fn status(&self) -> Status {
+    /// How it is doing; between groups, as the last commit has left it.
+    pub fn status(&self) -> Status {
         let link = |(id, link): (&LinkId, &Link)| LinkStatus {
             link: *id,
             peer: link.peer,
             session: link.session.name(),
             caught_up: link.caught_up,
-            ahead: link.lag.len().saturating_add(link.serving),
+            ahead: link.lag.len().saturating_add(link.serving).saturating_add(link.withheld.len()),
             behind: link.behind,
             queued_bytes: link.queued_bytes,
+            held_by_us: self.quarantine.of_peer(link.peer) as u64,
+            held_by_peer: link.peer_holds.len(),
+            clock_ahead_ms: link.clock.map(|clock| clock.lead_ms(self.wall.now)),
         };
         Status {
             node: self.node,
@@ -518,8 +692,13 @@ impl Replica {
             counters: self.counters,
             floor: self.floor.clone(),
             links: self.links.iter().map(link).collect(),
+            removals: self.removals_status(),
             quarantined: self.quarantine.len() as u64,
+            quarantined_bytes: self.quarantine.bytes() as u64,
+            clock: self.clock_status(),
             skew_max_ms: self.skew_max_ms,
+            doubted: self.doubted().iter().map(|(life, doubted)| (*life, *doubted)).collect(),
+            suspected: self.suspected().collect(),
             tally: self.tally,
             last_round: self.last_round,
         }
@@ -532,11 +711,18 @@ pub(crate) fn is_applied(frontier: &Frontier, past: &VersionVector) -> bool {
 }
 
 /// How many versions a merge moved.
+#[derive(Default)]
 pub(crate) struct Moved {
     pub(crate) added: u64,
     pub(crate) removed: u64,
-    /// Of the removed ones, those that the peer's frontier removed.
-    pub(crate) fenced: u64,
+}
+
+/// Whether a peer's frontier alone would take a version out of `local`.
+fn would_fence(local: &Document, incoming: &Document, senders: &Frontier) -> bool {
+    local.versions().iter().any(|ours| {
+        let known_there = incoming.version(ours.dot).is_some() || incoming.vv().covers(ours.dot);
+        !known_there && senders.contains(ours.dot)
+    })
 }
 
 /// The push frames of some documents: one, unless they are more than a frame should hold. What was written in one batch
@@ -550,7 +736,8 @@ fn frames(entries: &[Entry], chunk_bytes_max: usize) -> Vec<Bytes> {
         let bundle: Vec<&Entry> = bundle.into_iter().map(|at| &entries[at]).collect();
         let weight: usize =
             bundle.iter().map(|entry| crate::catch_up::weight(&entry.path, &entry.document)).sum();
-        if bytes > 0 && bytes + weight > chunk_bytes_max {
+        let full = bytes + weight > chunk_bytes_max || pushed.len() + bundle.len() > ENTRIES_PER_MESSAGE_MAX;
+        if !pushed.is_empty() && full {
             push(core::mem::take(&mut pushed));
             bytes = 0;
         }

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::effect::Effect;
+use crate::frontiers::frontier_digest;
 use crate::input::{LinkId, RequestId};
 use crate::replica::{Group, Replica, RunningRound};
 use crate::session::{EXCHANGES_PER_ROUND, Round, Session};
@@ -16,6 +17,7 @@ impl Replica {
             self.rounds.push(RunningRound { request, waiting, report: Default::default() });
         }
         for id in links {
+            self.tell_clock(group, id);
             self.begin_round(group, id);
         }
         self.finish_rounds(group);
@@ -27,7 +29,7 @@ impl Replica {
         if link.round.is_some() {
             return;
         }
-        link.round = Some(Round { exchanges: 0, started_ms, equal: false });
+        link.round = Some(Round { exchanges: 0, started_ms, equal: false, compared: None });
         let fresh = link.session == Session::Greeting && link.dialed && link.asking.is_none();
         if fresh {
             self.update(id, |link| link.round.iter_mut().for_each(|round| round.exchanges = 1));
@@ -57,6 +59,19 @@ impl Replica {
             round.exchanges += 1;
             self.probe(group, id);
         }
+    }
+
+    /// Whether a digest session would only repeat what the last one of this round has done in vain: removals may be held
+    /// back at either end. Then the round is over, unequal; the next one tries again.
+    pub(crate) fn would_compare_in_vain<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) -> bool {
+        let now = (frontier_digest(&self.frontier), self.counters.values);
+        let Some(round) = self.links.get_mut(&id).and_then(|link| link.round.as_mut()) else { return false };
+        let in_vain = round.compared.replace(now) == Some(now);
+        if in_vain {
+            round.exchanges = EXCHANGES_PER_ROUND;
+            self.settle(group, id);
+        }
+        in_vain
     }
 
     pub(crate) fn round_left<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, equal: bool) {

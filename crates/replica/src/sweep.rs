@@ -1,7 +1,6 @@
 //! Digest sessions, seen from the replica: when one begins, what of its states is merged, and when it would remove too
 //! much. Its reader is [`crate::audit::Audit`].
 
-use alloc::format;
 use alloc::vec::Vec;
 
 use rejoin_causal::{Floor, Frontier, plant};
@@ -9,10 +8,10 @@ use rejoin_causal::{Floor, Frontier, plant};
 use crate::effect::{Alarm, AuditStep, Effect};
 use crate::input::LinkId;
 use crate::message::{Entry, Message, PathState};
-use crate::quarantine::Quarantine;
+use crate::removals::{Gone, Verdict};
 use crate::replica::{Group, Replica};
 use crate::session::{AuditState, Due, Session};
-use crate::view::View;
+use crate::view::{Reason, View, Word};
 
 impl Replica {
     pub(crate) fn open_audit<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
@@ -20,7 +19,7 @@ impl Replica {
         if link.audit.is_some() {
             return;
         }
-        if self.halted.contains(&link.peer) && !self.config.removals_allowed {
+        if self.removals.is_stopped(link.peer) && !self.config.removals_allowed {
             let peer = link.peer;
             link.round = None;
             group.effects.push(Effect::Alarm(Alarm::RemovalsStopped { peer, removed: 0 }));
@@ -28,7 +27,7 @@ impl Replica {
             return;
         }
         let swept = self.frontier.clone();
-        link.audit = Some(AuditState { opener: true, senders: None, swept, removed: 0 });
+        link.audit = Some(AuditState { opener: true, senders: None, swept });
         group.effects.push(Effect::Audit(id, AuditStep::Open));
     }
 
@@ -44,7 +43,7 @@ impl Replica {
         if link.audit.as_ref().is_some_and(|audit| audit.opener) && link.dialed {
             return;
         }
-        if self.halted.contains(&link.peer) && !self.config.removals_allowed {
+        if self.removals.is_stopped(link.peer) && !self.config.removals_allowed {
             // Otherwise a session would go on where the last one was stopped, a thousand documents at a time.
             let peer = link.peer;
             group.effects.push(Effect::Alarm(Alarm::RemovalsStopped { peer, removed: 0 }));
@@ -56,7 +55,7 @@ impl Replica {
             return;
         }
         let swept = self.frontier.clone();
-        link.audit = Some(AuditState { opener: false, senders: Some(senders), swept, removed: 0 });
+        link.audit = Some(AuditState { opener: false, senders: Some(senders), swept });
         if let Session::Fenced { again, .. } = &mut link.session {
             // The peer may have taken its snapshot before it said what it has.
             *again = true;
@@ -84,55 +83,60 @@ impl Replica {
         else {
             return Ok(false);
         };
+        let Some(peer) = self.links.get(&id).map(|link| link.peer) else { return Ok(false) };
+        let word = Word { peer, reason: Reason::Digest, at_ms: group.now.wall_ms };
+        // All are looked at before any is merged: a frame that removes too much removes nothing.
+        let (mut taken, mut going) = (Vec::new(), Vec::new());
         for (path, document) in states {
             let document = document.unwrap_or_default();
-            if !self.plausible(group, id, &document) {
-                return Ok(false);
-            }
             let entry = Entry { path, document, superseded: Vec::new() };
-            let lead_ms = Quarantine::lead_ms(&entry, &self.frontier, group.now.wall_ms);
-            if lead_ms > self.config.clock_skew_max_ms {
-                self.quarantine(group, id, alloc::vec![entry], lead_ms);
+            let Some(entry) = self.made(group, id, entry) else {
+                if self.renewing.is_some() {
+                    return Ok(false);
+                }
+                continue;
+            };
+            self.look_for_twins(group, id, &entry.path, &entry.document)?;
+            if let Some(lead_ms) = self.lead_ms(group, core::slice::from_ref(&entry))? {
+                self.quarantine(group, id, alloc::vec![entry], lead_ms)?;
                 // What the peer's frontier would have removed here stays, and its release removes nothing: the session has
-                // not swept this path, so what the peer claims next is not taken. The next session looks again.
-                self.update(id, |link| link.refuses_claims = true);
+                // not swept this path, so what the peer has collected is not claimed. The next session looks again.
+                self.update(id, |link| link.unswept = true);
                 continue;
             }
+            let local = group.rows.record(&entry.path)?.map(|record| record.document).unwrap_or_default();
+            let before = going.len();
+            let versions = Replica::would_remove(&local, &entry.document, &senders);
+            going.extend(versions.map(|version| (entry.path.clone(), version.dot)));
+            let may = going.len() == before || self.may_remove(&local);
+            if !may {
+                self.hold_removals(going.drain(before..).count() as u64);
+            }
+            taken.push((entry, may));
+        }
+        let verdict = self.ask_removals(group, id, word, &going);
+        if verdict == Verdict::Stop {
+            return Ok(false);
+        }
+        if verdict == Verdict::Hold && !plant::is("claim-held-removals") {
+            // The same: what replaced these versions must not be taken for applied while they stay.
+            self.update(id, |link| link.unswept = true);
+        }
+        for (entry, may) in taken {
             let dots: Vec<_> = entry.claims().collect();
             let Entry { path, document, .. } = entry;
-            let moved = self.merge(group, &path, document, Some(&senders))?;
+            let gone = (may && verdict == Verdict::Remove).then_some(Gone { dots: &senders, word });
+            let moved = self.merge(group, &path, document, gone)?;
             for dot in dots {
                 self.applied(group, &path, dot, Some(id));
             }
+            self.release_settled(group, &path)?;
             self.tally.versions_repaired += moved.added + moved.removed;
             for round in self.rounds.iter_mut().filter(|round| round.waiting.contains(&id)) {
                 round.report.repaired += moved.added + moved.removed;
             }
-            if self.removed_too_much(group, id, moved.fenced) {
-                return Ok(false);
-            }
         }
         Ok(true)
-    }
-
-    fn removed_too_much<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, removed: u64) -> bool {
-        let Some(link) = self.links.get_mut(&id) else { return true };
-        let Some(audit) = &mut link.audit else { return true };
-        audit.removed += removed;
-        let share = self.counters.records.saturating_mul(self.config.removals_share_percent) / 100;
-        let stop = audit.removed > self.config.removals_max.max(share) && !self.config.removals_allowed;
-        if stop {
-            let removed = audit.removed;
-            self.stop_removals(group, id, removed);
-        }
-        stop
-    }
-
-    pub(crate) fn stop_removals<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, removed: u64) {
-        let Some(peer) = self.links.get(&id).map(|link| link.peer) else { return };
-        self.halted.insert(peer);
-        group.effects.push(Effect::Alarm(Alarm::RemovalsStopped { peer, removed }));
-        self.close(group, id, format!("it would remove {removed} documents or more"));
     }
 
     pub(crate) fn audit_done<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
@@ -144,9 +148,10 @@ impl Replica {
             self.say(group, id, &Message::AuditDone);
         }
         let Some(link) = self.links.get_mut(&id) else { return };
-        if let Session::Fenced { known, again } = &mut link.session {
+        if let Session::Fenced { known, exchange, again } = &mut link.session {
+            let exchange = *exchange;
             let swept = if core::mem::take(again) { Frontier::new() } else { audit.swept };
-            link.due = Some(Due { known: known.clone(), swept, fence: true });
+            link.due = Some(Due { known: known.clone(), exchange, swept, fence: true });
         }
         self.settle(group, id);
     }

@@ -19,6 +19,12 @@ pub struct Tally {
     pub digest_sessions: u64,
     /// Versions that digest sessions brought or removed.
     pub versions_repaired: u64,
+    /// Versions that were removed by peers' words: by claims and digest sessions.
+    pub removed_by_peers: u64,
+    /// Messages that nobody had asked for, and that were ignored.
+    pub unasked: u64,
+    /// Times that a peer named a write of this node that it never made.
+    pub unmade_writes: u64,
     /// Anti-entropy rounds that found a peer equal, at once or after an exchange.
     pub rounds_equal: u64,
     /// Rounds that left a difference.
@@ -29,8 +35,16 @@ pub struct Tally {
     pub links_grafted: u64,
     /// Documents that were put in quarantine.
     pub quarantined: u64,
+    /// Versions of this replica that a wrong clock had stamped, minted again.
+    pub restamped: u64,
+    /// Tombstones collected.
+    pub collected: u64,
     /// Values whose time had come, and whose deletes this replica wrote.
     pub expired: u64,
+    /// Writes that were asked for again, and answered as the first time.
+    pub replayed: u64,
+    /// Answers that were forgotten before their time, because there were too many.
+    pub forgotten_early: u64,
     /// Conflicts by strategy, in the order of [`Tally::STRATEGIES`].
     pub conflicts: [ConflictTally; 4],
 }

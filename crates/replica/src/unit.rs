@@ -16,12 +16,13 @@ use rejoin_causal::{Dot, Epoch, NodeId, plant};
 use crate::batch::Overlay;
 use crate::body::{Document, Unit, Version};
 use crate::catch_up::weight;
-use crate::config::{BATCH_COMPANIONS_BYTES_MAX, BATCH_WRITES_MAX};
+use crate::config::{BATCH_COMPANIONS_BYTES_MAX, BATCH_COMPANIONS_MAX, BATCH_WRITES_MAX};
 use crate::effect::{BatchRefusal, Refusal, Written};
 use crate::input::Write;
 use crate::message::Entry;
 use crate::path::Path;
 use crate::replica::{Group, Replica};
+use crate::size::travels;
 use crate::view::View;
 use crate::write::observes;
 
@@ -39,6 +40,12 @@ impl Replica {
         if count > BATCH_WRITES_MAX {
             return refuse(BATCH_WRITES_MAX, too_large(count, BATCH_WRITES_MAX, "writes"));
         }
+        match self.answered(group, &writes)? {
+            Some(Ok(first)) => return Ok(Ok(first)),
+            Some(Err(refusal)) => return refuse(0, refusal),
+            None => {}
+        }
+        let once = writes.first().and_then(|write| write.once);
         let unit = (count > 1).then(|| Unit { first: self.seq + 1, last: self.seq + count as u64 });
         let mut left: BTreeMap<&Path, Document> = BTreeMap::new();
         let mut planned = Vec::with_capacity(count);
@@ -50,6 +57,7 @@ impl Replica {
                 None => group.rows.record(&write.path)?.map_or_else(Document::new, |record| record.document),
             };
             let dot = Dot { node: self.node, epoch: self.epoch, seq };
+            self.observe_document(&mut clock, &document, group.now);
             let hlc = clock.tick(group.now.wall_ms);
             let plan = match self.plan(&document, write, (hlc, dot), group.now.wall_ms) {
                 Ok(plan) => plan,
@@ -62,6 +70,9 @@ impl Replica {
             let created = plan.created;
             let version = Version { dot, hlc, body: plan.content(unit) };
             let state = document.written(version, |version| observes(write, version));
+            if let Err(refusal) = self.room_for_siblings(&write.path, &document, &state, group.now.wall_ms) {
+                return refuse(at, refusal);
+            }
             let after = document.merge(state.clone(), &self.frontier, None).document;
             left.insert(&write.path, after);
             planned.push(((hlc, dot), state, created));
@@ -71,7 +82,11 @@ impl Replica {
         let mut written = Vec::with_capacity(count);
         for (write, (stamp, state, created)) in writes.into_iter().zip(planned) {
             let before = group.rows.record(&write.path)?;
-            written.push(self.enact(group, write.path, before, stamp, state, created)?);
+            let done = self.enact(group, write.path, before, stamp, state, created)?;
+            if let Some(once) = once {
+                self.keep(group, once, unit, &write.change, &done)?;
+            }
+            written.push(done);
         }
         Ok(Ok(written))
     }
@@ -118,10 +133,11 @@ impl Companions {
     pub(crate) fn of<V: View>(
         rows: &Overlay<'_, V>,
         documents: BTreeMap<Path, Document>,
+        document_bytes_max: usize,
     ) -> Result<Companions, V::Error> {
         let mut open: Vec<_> = documents.values().flat_map(units).collect();
         let mut all = Companions { documents, paths: BTreeMap::new() };
-        let mut bytes = 0;
+        let (mut bytes, mut count) = (0, 0);
         while let Some(key @ (node, epoch, unit)) = open.pop() {
             if all.paths.contains_key(&key) || plant::is("push-part-of-a-batch") {
                 continue;
@@ -129,10 +145,19 @@ impl Companions {
             let paths = rows.log(node, epoch, unit.first, unit.last)?;
             for path in &paths {
                 if !all.documents.contains_key(path)
+                    && count < BATCH_COMPANIONS_MAX
                     && bytes < BATCH_COMPANIONS_BYTES_MAX
                     && let Some(record) = rows.record(path)?
                 {
-                    bytes += weight(path, &record.document);
+                    let weight = weight(path, &record.document);
+                    // Looked at before it is taken: one great document must not make the frame of another as great.
+                    if bytes + weight > BATCH_COMPANIONS_BYTES_MAX
+                        || !travels(path, &record.document, document_bytes_max)
+                    {
+                        continue;
+                    }
+                    bytes += weight;
+                    count += 1;
                     open.extend(units(&record.document));
                     all.documents.insert(path.clone(), record.document);
                 }

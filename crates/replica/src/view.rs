@@ -7,17 +7,24 @@ use core::ops::{AddAssign, SubAssign};
 use rejoin_causal::{Dot, Epoch, Floor, Frontier, Hlc, NodeId};
 
 use crate::body::{Document, Version};
+use crate::doubt::Doubted;
+use crate::history;
+use crate::once::{Extent, KeptRow};
 use crate::path::Path;
+use crate::statement::{Life, Proof};
+use crate::wall::Place;
 
 /// A document as stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Record {
     /// The state of the path.
     pub document: Document,
     /// Its row in the change feed.
     pub sequence: u64,
-    /// How many history rows the path has.
+    /// How many history rows the path has, without those that are there by a peer's word.
     pub history: u32,
+    /// The oldest of them, the oldest first, without a gap; see [`crate::history`].
+    pub oldest: Vec<history::Row>,
 }
 
 /// The fingerprint and the number of documents with a value in a run of paths.
@@ -64,6 +71,52 @@ pub struct Superseded {
     pub shown: bool,
     /// Its time had come, and what replaced it is the delete that follows from that.
     pub expired: bool,
+    /// It was removed by a peer's word, with nothing in its place. Such rows are kept for as long as a tombstone would be,
+    /// and are not among those that [`Record::history`] counts.
+    pub word: Option<Word>,
+}
+
+/// By whose word a version was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// The peer.
+    pub peer: NodeId,
+    /// How it said so.
+    pub reason: Reason,
+    /// When it was removed, in Unix milliseconds by the clock of this node.
+    pub at_ms: u64,
+}
+
+/// How a peer says that a version is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// By a claim at the end of a catch-up.
+    Claim,
+    /// In a digest session, which a floor or a difference led to.
+    Digest,
+}
+
+impl Reason {
+    /// The name in answers and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Claim => "claim",
+            Reason::Digest => "digest",
+        }
+    }
+}
+
+/// A row of the index of removals: which history row is there by a peer's word.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Removal {
+    /// When, in Unix milliseconds.
+    pub at_ms: u64,
+    /// Where.
+    pub path: Path,
+    /// The version's stamp.
+    pub hlc: Hlc,
+    /// The version.
+    pub dot: Dot,
 }
 
 /// Sums over the whole store, kept with every commit so that nothing is counted at start-up.
@@ -85,6 +138,8 @@ pub struct Counters {
     pub values: Summary,
     /// The greatest stamp given or seen.
     pub hlc: Hlc,
+    /// Answers that are kept for requests that may come again.
+    pub kept: u64,
 }
 
 /// Reads of one consistent state. Ranges of paths are given as storage keys ([`Path::key`]).
@@ -122,8 +177,20 @@ pub trait View {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Summary)>, Self::Error>;
 
-    /// The stamps and dots of the `limit` oldest history rows of a path, and whether each is of a conflict.
-    fn oldest_history(&self, path: &Path, limit: usize) -> Result<Vec<(Hlc, Dot, bool)>, Self::Error>;
+    /// The `limit` oldest history rows of a path, the oldest first, by stamp and dot; of those behind `behind`, when given.
+    /// Without those that are there by a peer's word.
+    fn oldest_history(
+        &self,
+        path: &Path,
+        behind: Option<(Hlc, Dot)>,
+        limit: usize,
+    ) -> Result<Vec<history::Row>, Self::Error>;
+
+    /// The history row of that version of a path.
+    fn superseded(&self, path: &Path, hlc: Hlc, dot: Dot) -> Result<Option<Superseded>, Self::Error>;
+
+    /// Where the walk that mints own versions with stamps from the future again goes on; `None` when there is none.
+    fn restamp(&self) -> Result<Option<Place>, Self::Error>;
 
     /// How many history rows of a path are of a conflict, by the index of settled conflicts.
     fn settled(&self, path: &Path) -> Result<u32, Self::Error>;
@@ -146,11 +213,29 @@ pub trait View {
         limit: usize,
     ) -> Result<Vec<(u64, Path)>, Self::Error>;
 
+    /// Up to `limit` removals by a peer's word at `from_ms` or later and before `until_ms`, the oldest first.
+    fn removals(&self, from_ms: u64, until_ms: u64, limit: usize) -> Result<Vec<Removal>, Self::Error>;
+
+    /// Which writes the request of that name was, when its answer is kept.
+    fn kept_extent(&self, id: &[u8; 16]) -> Result<Option<Extent>, Self::Error>;
+
+    /// The first `limit` answers that are kept of the writes from `first` to the one of its life with the number `last`.
+    fn kept(&self, first: Dot, last: u64, limit: usize) -> Result<Vec<KeptRow>, Self::Error>;
+
+    /// Up to `limit` answers that are kept from `from_ms` or later on and from before `until_ms`, the oldest first.
+    fn kept_times(&self, from_ms: u64, until_ms: u64, limit: usize) -> Result<Vec<(u64, Dot)>, Self::Error>;
+
     /// Every dot applied in this state.
     fn frontier(&self) -> Result<Frontier, Self::Error>;
 
     /// The collection floor of this state.
     fn floor(&self) -> Result<Floor, Self::Error>;
+
+    /// Of each node, the newest life that it has signed to be alive.
+    fn alive(&self) -> Result<Vec<(NodeId, Epoch, Proof)>, Self::Error>;
+
+    /// The doubted lives.
+    fn doubted(&self) -> Result<Vec<(Life, Doubted)>, Self::Error>;
 
     /// The counters of this state.
     fn counters(&self) -> Result<Counters, Self::Error>;

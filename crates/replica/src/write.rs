@@ -1,11 +1,12 @@
 //! A client's write: minted as a document state and merged like any other.
 
 use alloc::boxed::Box;
+use core::slice;
 
 use rejoin_causal::{Dot, Hlc, plant};
 
 use crate::body::{Body, Content, Document, Unit, Version};
-use crate::effect::{Alarm, Current, Effect, Refusal, Written};
+use crate::effect::{Alarm, Current, Effect, Refusal, Replay, Written};
 use crate::expiry::{Expiry, as_of};
 use crate::input::{Change, Condition, Observed, Write};
 use crate::json::Json;
@@ -16,6 +17,7 @@ use crate::replica::{Group, Replica};
 use crate::strategy::merge_fields::{self, Unmentioned};
 use crate::strategy::{Strategy, Visible};
 use crate::view::{Record, View};
+use crate::wall::restamp_fields;
 
 /// What a write would do to a document.
 pub(crate) struct Planned {
@@ -48,21 +50,32 @@ impl Replica {
         group: &mut Group<'_, V>,
         write: Write,
     ) -> Result<Result<Written, Refusal>, V::Error> {
+        if let Some(first) = self.answered(group, slice::from_ref(&write))? {
+            return Ok(first.map(|mut first| first.remove(0)));
+        }
         let record = group.rows.record(&write.path)?;
         let document = record.as_ref().map_or_else(Document::new, |record| record.document.clone());
         let dot = Dot { node: self.node, epoch: self.epoch, seq: self.seq + 1 };
         // A refused write changes nothing, not even the clock.
         let mut clock = self.clock;
+        self.observe_document(&mut clock, &document, group.now);
         let hlc = clock.tick(group.now.wall_ms);
         let planned = match self.plan(&document, &write, (hlc, dot), group.now.wall_ms) {
             Ok(planned) => planned,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        self.clock = clock;
         let created = planned.created;
         let version = Version { dot, hlc, body: planned.content(None) };
         let state = document.written(version, |version| observes(&write, version));
-        self.enact(group, write.path, record, (hlc, dot), state, created).map(Ok)
+        if let Err(refusal) = self.room_for_siblings(&write.path, &document, &state, group.now.wall_ms) {
+            return Ok(Err(refusal));
+        }
+        self.clock = clock;
+        let written = self.enact(group, write.path, record, (hlc, dot), state, created)?;
+        if let Some(once) = write.once {
+            self.keep(group, once, None, &write.change, &written)?;
+        }
+        Ok(Ok(written))
     }
 
     /// What a write would do to `document`; decides, and changes nothing.
@@ -90,7 +103,7 @@ impl Replica {
             _ => old.cloned(),
         };
         let merging = matches!(strategy, Strategy::MergeFields);
-        let body = match &write.change {
+        let mut body = match &write.change {
             Change::Put(value) if merging => merge_fields::put(seen(), value, Unmentioned::Keep, stamp),
             Change::Replace(value) | Change::Resolve(value) if merging => {
                 merge_fields::put(seen(), value, Unmentioned::Remove, stamp)
@@ -107,6 +120,9 @@ impl Replica {
             },
             Change::Delete => Body::Tombstone,
         };
+        if let Body::Fields(fields) = &mut body {
+            restamp_fields(fields, stamp);
+        }
         let bytes = body.weight();
         if bytes > self.config.value_bytes_max {
             return Err(Refusal::TooLarge { bytes, limit: self.config.value_bytes_max });
@@ -149,7 +165,7 @@ impl Replica {
             group.effects.push(Effect::Alarm(Alarm::Resolver(path.clone())));
         }
         let (vector_clock, etag) = (document.vv().clone(), etag(&document));
-        Ok(Written { path, dot, hlc, vector_clock, etag, visible, created })
+        Ok(Written { path, dot, hlc, vector_clock, etag, visible, created, replay: Replay::No })
     }
 }
 

@@ -9,7 +9,10 @@ use rejoin_replica::codec::{decode, encode};
 use rejoin_replica::json::{Json, JsonLimits};
 use rejoin_replica::message::{Entry, Holder, Leaf, Message, PathState, Question, Range};
 use rejoin_replica::path::Path;
-use rejoin_replica::{Body, Content, Document, Expiry, Field, Fields, Summary, Unit, Version};
+use rejoin_replica::{
+    Body, Content, Document, Expiry, Field, Fields, Kept, Once, Proof, Shown, Statement, StatementKind,
+    Summary, Unit, Version,
+};
 
 fn dot() -> impl Strategy<Value = Dot> {
     (0u8..4, 1u64..4, prop_oneof![1u64..20, Just(u64::MAX)]).prop_map(|(node, epoch, seq)| Dot {
@@ -144,7 +147,8 @@ fn message() -> impl Strategy<Value = Message> {
     });
     let node = any::<[u8; 16]>().prop_map(NodeId);
     prop_oneof![
-        (any::<[u8; 16]>(), summary()).prop_map(|(frontier, values)| Message::Probe { frontier, values }),
+        (any::<u64>(), any::<[u8; 16]>(), summary())
+            .prop_map(|(exchange, frontier, values)| Message::Probe { exchange, frontier, values }),
         Just(Message::Same),
         Just(Message::Differ),
         vec((node.clone(), any::<[u8; 8]>()), 0..4).prop_map(Message::Nodes),
@@ -156,7 +160,7 @@ fn message() -> impl Strategy<Value = Message> {
         (frontier(), any::<u64>()).prop_map(|(rows, documents)| Message::Answer { rows, documents }),
         vec(entry(), 0..4).prop_map(Message::Push),
         vec(entry(), 0..4).prop_map(Message::Chunk),
-        frontier().prop_map(|claims| Message::CaughtUp { claims }),
+        (any::<u64>(), frontier()).prop_map(|(exchange, claims)| Message::CaughtUp { exchange, claims }),
         floor().prop_map(Message::Floor),
         any::<u64>().prop_map(Message::Credit),
         (frontier(), floor()).prop_map(|(frontier, floor)| Message::AuditOpen { frontier, floor }),
@@ -168,13 +172,48 @@ fn message() -> impl Strategy<Value = Message> {
         Just(Message::AuditDone),
         vec(question(), 0..4).prop_map(Message::Question),
         vec((dot(), any::<[u8; 16]>()), 0..4).prop_map(|holders| {
-            let holder = |(id, node)| Holder { id, node: NodeId(node) };
+            let holder = |(id, node)| {
+                let (digest, key, signature) = ([1; 16], [2; 32], [3; 64]);
+                Holder { id, digest, node: NodeId(node), key, signature }
+            };
             Message::Holders(holders.into_iter().map(holder).collect())
         }),
         frontier().prop_map(Message::Have),
         Just(Message::Graft),
         Just(Message::Prune),
+        vec(statement(), 0..4).prop_map(Message::Statements),
+        vec(kept(), 0..4).prop_map(Message::Kept),
     ]
+}
+
+fn kept() -> impl Strategy<Value = Kept> {
+    let shown =
+        prop_oneof![Just(Shown::Nothing), Just(Shown::Sent), Just(Shown::Written), Just(Shown::Other)];
+    let said = (any::<bool>(), shown, proptest::option::of(any::<[u8; 16]>()), 0u64..3);
+    let more =
+        (proptest::option::of(0u64..1 << 40), proptest::option::of(vec(dot(), 0..4)), 0u64..3, 0u64..3);
+    (dot(), any::<u64>(), any::<[u8; 16]>(), any::<[u8; 8]>(), said, more).prop_map(
+        |(dot, hlc, id, print, (created, shown, etag, conflicts), (expires_ms, past, before, behind))| Kept {
+            dot,
+            hlc: Hlc(hlc),
+            once: Once { id, print },
+            unit: Unit { first: dot.seq - before.min(dot.seq - 1), last: dot.seq.saturating_add(behind) },
+            created,
+            shown,
+            etag,
+            conflicts,
+            expires_ms,
+            past: past.map(|dots| dots.into_iter().collect()),
+        },
+    )
+}
+
+fn statement() -> impl Strategy<Value = Statement> {
+    (dot(), 0u8..5, any::<[u8; 32]>(), any::<[u8; 64]>()).prop_map(|(dot, kind, key, signature)| Statement {
+        life: (dot.node, dot.epoch),
+        kind: StatementKind::of_byte(kind).unwrap(),
+        proof: Proof { key, signature },
+    })
 }
 
 proptest! {
@@ -212,7 +251,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_message_or_an_error(kind in 0u8..20, bytes in vec(any::<u8>(), 0..400)) {
+    fn any_bytes_are_a_message_or_an_error(kind in 0u8..34, bytes in vec(any::<u8>(), 0..400)) {
         let _ = decode(&[&[kind], &*bytes].concat());
     }
 }
@@ -222,6 +261,19 @@ fn a_frame_cannot_promise_more_than_it_holds() {
     // Two billion entries, in nine bytes.
     let lie = [7, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x07];
     assert!(decode(&lie).is_err());
+}
+
+#[test]
+fn a_message_has_256_statements_at_most() {
+    let statement = |epoch| Statement {
+        life: (NodeId([1; 16]), Epoch(epoch)),
+        kind: StatementKind::Alive,
+        proof: Proof { key: [2; 32], signature: [3; 64] },
+    };
+    let of = |count| encode(&Message::Statements((0..count).map(statement).collect()));
+    assert!(decode(&of(256)).is_ok());
+    assert!(decode(&of(257)).is_err());
+    assert!(of(1).len() < 140, "one costs {} bytes", of(1).len());
 }
 
 #[test]

@@ -8,15 +8,15 @@
 use rejoin_causal::Dot;
 use rejoin_replica::path::Path;
 use rejoin_replica::{
-    Alarm, Batch, Change, Commit, Condition, Config, Observed, RequestId, RoundReport, Status, Ttl, View,
-    Write, Written,
+    Alarm, Batch, Change, Commit, Condition, Config, Key, Observed, Once, RequestId, RoundReport, Status,
+    Ttl, View, Write, Written,
 };
 use rejoin_store::SyncPolicy;
 
 use crate::clock::Clock;
 use crate::node::Backup;
 use crate::violation::Violation;
-use crate::world::{Answer, BatchAnswer, Settings, World};
+use crate::world::{Answer, BatchAnswer, Image, Settings, Tells, World};
 
 /// How long a story waits for an answer or for nodes to become equal, in virtual milliseconds.
 const PATIENCE_MS: u64 = 120_000;
@@ -137,16 +137,10 @@ impl Cluster {
             condition: condition.clone(),
             observed: Observed::All,
             ttl: None,
+            once: None,
         };
         let request = self.world.submit_all(node, writes.iter().map(write).collect());
-        let until = self.world.now_ms() + PATIENCE_MS;
-        loop {
-            if let Some(answer) = self.world.batch_answer(request) {
-                return answer.clone();
-            }
-            assert!(self.world.now_ms() < until, "{name} does not answer");
-            self.run_ms(5);
-        }
+        self.batch_answer(name, request)
     }
 
     /// Puts flat objects, given as JSON text, at several paths at once.
@@ -162,7 +156,38 @@ impl Cluster {
     /// A write of any kind; the answer may be a refusal.
     pub fn attempt(&mut self, name: &str, path: &str, change: Change, condition: Condition) -> Answer {
         let path = parsed(path);
-        self.write(name, Write { path, change, condition, observed: Observed::All, ttl: None })
+        self.write(name, Write { path, change, condition, observed: Observed::All, ttl: None, once: None })
+    }
+
+    /// A write that is to be done once, under that key; the answer may be a refusal.
+    pub fn attempt_once(&mut self, name: &str, key: &str, path: &str, change: Change) -> Answer {
+        self.write(name, keyed(key, &[(path, change)]).remove(0))
+    }
+
+    /// The same; it is done, or was.
+    pub fn once(&mut self, name: &str, key: &str, path: &str, change: Change) -> Written {
+        match self.attempt_once(name, key, path, change) {
+            Ok(written) => *written,
+            Err(refusal) => panic!("{name} refuses to write {path}: {refusal:?}"),
+        }
+    }
+
+    /// Several writes, all or nothing, that are to be done once.
+    pub fn attempt_all_once(&mut self, name: &str, key: &str, writes: &[(&str, Change)]) -> BatchAnswer {
+        let node = self.node(name);
+        let request = self.world.submit_all(node, keyed(key, writes));
+        self.batch_answer(name, request)
+    }
+
+    fn batch_answer(&mut self, name: &str, request: RequestId) -> BatchAnswer {
+        let until = self.world.now_ms() + PATIENCE_MS;
+        loop {
+            if let Some(answer) = self.world.batch_answer(request) {
+                return answer.clone();
+            }
+            assert!(self.world.now_ms() < until, "{name} does not answer");
+            self.run_ms(5);
+        }
     }
 
     fn done(&mut self, name: &str, path: &str, change: Change) -> Written {
@@ -182,7 +207,7 @@ impl Cluster {
         let ttl = Ttl::of_ms(ttl_ms).ok();
         assert!(ttl.is_some(), "{ttl_ms} ms is no time to live");
         let (change, condition) = (Change::Put(value(json)), Condition::Always);
-        let write = Write { path: parsed(path), change, condition, observed: Observed::All, ttl };
+        let write = Write { path: parsed(path), change, condition, observed: Observed::All, ttl, once: None };
         match self.write(name, write) {
             Ok(written) => *written,
             Err(refusal) => panic!("{name} refuses to write {path}: {refusal:?}"),
@@ -214,10 +239,24 @@ impl Cluster {
         self.over(name, path, Change::Patch(value(json)), read)
     }
 
-    fn over(&mut self, name: &str, path: &str, change: Change, read: Vec<Dot>) -> Written {
+    /// A write over exactly the versions that a client has read; the answer may be a refusal.
+    pub fn attempt_over(&mut self, name: &str, path: &str, change: Change, read: Vec<Dot>) -> Answer {
         let observed = Observed::These(read);
-        let write = Write { path: parsed(path), change, condition: Condition::Always, observed, ttl: None };
-        match self.write(name, write) {
+        self.write(
+            name,
+            Write {
+                path: parsed(path),
+                change,
+                condition: Condition::Always,
+                observed,
+                ttl: None,
+                once: None,
+            },
+        )
+    }
+
+    fn over(&mut self, name: &str, path: &str, change: Change, read: Vec<Dot>) -> Written {
+        match self.attempt_over(name, path, change, read) {
             Ok(written) => *written,
             Err(refusal) => panic!("{name} refuses to write {path}: {refusal:?}"),
         }
@@ -259,6 +298,17 @@ impl Cluster {
             }
         }
         self.run_ms(2_000);
+    }
+
+    /// Writes a path twice while one node is cut off, and runs on for a round: only a claim can tell that node of the first write.
+    pub fn overwrite_behind(&mut self, apart: &str, writer: &str, path: &str) {
+        let names: Vec<String> = self.world.nodes.iter().map(|node| node.name.clone()).collect();
+        let others: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != apart).collect();
+        self.partition(&[&others, &[apart]]);
+        self.put(writer, path, r#"{"n":1}"#);
+        self.put(writer, path, r#"{"n":2}"#);
+        self.heal();
+        self.run_ms(70_000);
     }
 
     /// Opens every link again.
@@ -312,6 +362,30 @@ impl Cluster {
             let peer = self.node(peer);
             self.world.connect(peer, twin);
         }
+    }
+
+    /// A running machine is copied with its memory, and the copy is connected to those of `peers`.
+    pub fn copy_machine(&mut self, name: &str, twin: &str, peers: &[&str], tells: Tells) {
+        let node = self.node(name);
+        let Some(copy) = self.world.copy_machine(node, twin, tells) else {
+            panic!("{name} cannot be copied now")
+        };
+        for peer in peers {
+            let peer = self.node(peer);
+            self.world.connect(copy, peer);
+        }
+    }
+
+    /// A running machine as it is, to set it back to.
+    pub fn image(&self, name: &str) -> Image {
+        let image = self.world.image(self.node(name));
+        image.unwrap_or_else(|| panic!("{name} cannot be copied now"))
+    }
+
+    /// Sets a machine back to what it was, memory and disk.
+    pub fn set_back(&mut self, name: &str, image: &Image, tells: Tells) {
+        let node = self.node(name);
+        self.world.set_back(node, image, tells);
     }
 
     /// Steps a node's wall clock.
@@ -404,6 +478,23 @@ impl Cluster {
     pub fn sent(&self, message: &str) -> u64 {
         self.world.sent.get(message).copied().unwrap_or(0)
     }
+}
+
+/// Writes of one request, with its key.
+fn keyed(key: &str, writes: &[(&str, Change)]) -> Vec<Write> {
+    let Ok(key) = Key::parse(key) else { panic!("{key} is no key") };
+    let write = |(path, change): &(&str, Change)| Write {
+        path: parsed(path),
+        change: change.clone(),
+        condition: Condition::Always,
+        observed: Observed::All,
+        ttl: None,
+        once: None,
+    };
+    let mut writes: Vec<Write> = writes.iter().map(write).collect();
+    let once = Some(Once::new(&key, &writes));
+    writes.iter_mut().for_each(|write| write.once = once);
+    writes
 }
 
 fn parsed(path: &str) -> Path {

@@ -40,4 +40,4 @@ pub use rng::Rng;
 pub use strategies::{json, policy, rule};
 pub use trace::Trace;
 pub use violation::{Promise, Violation};
-pub use world::{Answer, BatchAnswer, Settings, World};
+pub use world::{Answer, BatchAnswer, Image, Settings, Tells, World};

@@ -8,14 +8,15 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use rejoin_replica::LinkId;
+use rejoin_replica::parts::Assembly;
 
 /// A frame on its way.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
     pub(crate) bytes: Bytes,
-    /// The replica counts it in its send queue.
-    pub(crate) counted: bool,
-    /// It is a push.
+    /// What the replica counts of it in its send queue, in bytes: of a frame in parts the last has all.
+    pub(crate) counted: Option<u64>,
+    /// It is a push, or a part of one.
     pub(crate) push: bool,
     pub(crate) due_ms: u64,
 }
@@ -30,6 +31,8 @@ pub(crate) struct End {
     /// Frames from this end to the other.
     pub(crate) queue: VecDeque<Frame>,
     pub(crate) last_due_ms: u64,
+    /// What has arrived at the other end and is not a whole frame yet.
+    pub(crate) assembly: Assembly,
     /// Frames from this end no longer arrive, and this end does not know.
     pub(crate) stalled: bool,
 }
@@ -40,6 +43,8 @@ pub(crate) struct Connection {
     pub(crate) ends: [End; 2],
     /// Neither direction carries anything any more.
     pub(crate) cut: bool,
+    /// The number of the newest exchange on it.
+    pub(crate) exchange: u64,
 }
 
 impl Connection {
@@ -50,9 +55,10 @@ impl Connection {
             open: true,
             queue: VecDeque::new(),
             last_due_ms: now_ms,
+            assembly: Assembly::new(),
             stalled: false,
         };
-        Connection { ends: [end(0), end(1)], cut: false }
+        Connection { ends: [end(0), end(1)], cut: false, exchange: 0 }
     }
 
     pub(crate) fn end_of(&self, link: LinkId) -> Option<usize> {

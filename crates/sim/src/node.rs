@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use rejoin_causal::{Dot, Epoch, Frontier, NodeId};
 use rejoin_replica::{
-    Alarm, Audit, AuditStep, Batch, CatchUp, Commit, Config, Document, Effect, Input, LinkId, Policy, Replica,
+    Alarm, Audit, AuditStep, Batch, CatchUp, Commit, Config, Document, Effect, Input, LinkId, Policy,
+    Replica, Word,
 };
 use rejoin_store::{Snapshot, Store, StoreError, SyncPolicy};
 
@@ -42,6 +43,32 @@ pub(crate) struct Process {
     /// Dots that came over each link and are applied, and dots that went out on it as pushes.
     pub(crate) heard: BTreeMap<LinkId, Frontier>,
     pub(crate) told: BTreeMap<LinkId, Frontier>,
+    /// Versions that peers had removed.
+    pub(crate) removed: u64,
+}
+
+impl Process {
+    /// A process that begins, or goes on, with `replica`, whose last write was `last_seq`.
+    pub(crate) fn new(store: Store<Disk>, replica: Replica, last_seq: u64) -> Process {
+        let feed_seen = replica.counters().sequence;
+        Process {
+            store,
+            replica,
+            inbox: VecDeque::new(),
+            working: false,
+            serving: BTreeMap::new(),
+            auditing: BTreeMap::new(),
+            renewing: false,
+            tick: 0,
+            tick_ms: u64::MAX,
+            last_seq,
+            since_scan: 0,
+            feed_seen,
+            heard: BTreeMap::new(),
+            told: BTreeMap::new(),
+            removed: 0,
+        }
+    }
 }
 
 /// A catch-up being served.
@@ -106,6 +133,7 @@ pub(crate) struct Committed {
     pub(crate) released: Vec<Effect>,
     pub(crate) touched: BTreeSet<Path>,
     pub(crate) removed: BTreeSet<Path>,
+    pub(crate) by_word: Vec<(Dot, Word)>,
     pub(crate) ends: Vec<(Path, Document)>,
     pub(crate) failed: Option<DiskFault>,
 }
@@ -117,6 +145,8 @@ pub(crate) struct Recorder<'a> {
     pub(crate) pretend: bool,
     pub(crate) touched: BTreeSet<Path>,
     pub(crate) removed: BTreeSet<Path>,
+    /// Versions that history has as removed by a peer's word.
+    pub(crate) by_word: Vec<(Dot, Word)>,
     /// Documents with the end of a value.
     pub(crate) ends: Vec<(Path, Document)>,
     pub(crate) committed: bool,
@@ -151,6 +181,8 @@ impl Commit for Recorder<'_> {
             Some(Plant::LoseCounters) => batch.counters = None,
             _ => {}
         }
+        let rows = batch.history.values().flatten();
+        self.by_word.extend(rows.filter_map(|row| Some((row.version.dot, row.word?))));
         if self.pretend {
             return Ok(());
         }

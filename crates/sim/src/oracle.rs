@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rejoin_causal::{Dot, Epoch, Frontier, Hlc};
 use rejoin_replica::path::Path;
-use rejoin_replica::{Body, Change, Document, Expiry};
+use rejoin_replica::{Body, Change, Document, Expiry, Life};
 
 use crate::violation::{Promise, Violation, ensure};
 
@@ -69,6 +69,27 @@ pub struct Known {
 pub struct Oracle {
     writes: BTreeMap<Dot, Known>,
     paths: BTreeMap<Path, BTreeSet<Dot>>,
+    /// Lives that went on twice, each with the last number that has one meaning.
+    forks: BTreeMap<Life, u64>,
+    /// The second meanings of dots.
+    second: Vec<(Dot, Known)>,
+    /// Paths that were written in such a life: what is there may rest on numbers with two meanings, and is then not removed
+    /// although all that it says was replaced.
+    tainted: BTreeSet<Path>,
+    /// Lives that somebody doubts, rightly or not.
+    doubted: BTreeSet<Life>,
+    /// Paths that were written in one of those, or later by the same node.
+    in_doubt: BTreeSet<Path>,
+    /// Versions that some node has removed because a member lied, with a row of history that names the member. Others learn of
+    /// it from that node.
+    lost_to_lies: BTreeSet<Dot>,
+}
+
+/// A field is no newer than what carries it: one that a wrong clock has stamped is as new as that.
+pub(crate) fn no_newer_than(fields: &mut BTreeMap<String, Register>, stamp: (Hlc, Dot)) {
+    for (place, _) in fields.values_mut().filter(|(place, _)| place.0 > stamp.0) {
+        *place = stamp;
+    }
 }
 
 impl Oracle {
@@ -82,6 +103,13 @@ impl Oracle {
         &self.writes
     }
 
+    /// What was written under a dot at a path: a number may have two meanings.
+    pub fn written_at(&self, path: &Path, dot: Dot) -> Option<&Known> {
+        let first = self.writes.get(&dot).filter(|write| write.path == *path);
+        let mut second = self.second.iter().filter(|(second, write)| *second == dot && write.path == *path);
+        first.or_else(|| second.next().map(|(_, write)| write))
+    }
+
     /// Every path that was written.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.paths.keys()
@@ -92,12 +120,102 @@ impl Oracle {
         self.writes.get(&dot).map(|write| &write.path)
     }
 
+    /// A life is doubted. Replicas cannot tell whether rightly, and keep what rests on it.
+    pub fn doubt(&mut self, life: Life) {
+        if self.doubted.insert(life) {
+            let of_life = self.writes.iter().filter(|(dot, _)| dot.node == life.0 && dot.epoch >= life.1);
+            self.in_doubt.extend(of_life.map(|(_, write)| write.path.clone()));
+        }
+    }
+
+    /// Paths whose documents may differ for good between nodes: nobody's word removes what rests on a life in doubt.
+    pub fn may_differ(&self) -> BTreeSet<Path> {
+        self.tainted.union(&self.in_doubt).cloned().collect()
+    }
+
     /// Notes a write.
     pub fn record(&mut self, dot: Dot, write: Known) -> Result<(), Violation> {
+        let up_to = (dot.node, Epoch(0))..=(dot.node, dot.epoch);
+        if self.doubted.range(up_to).next().is_some() {
+            self.in_doubt.insert(write.path.clone());
+        }
+        if self.rests_on_fork((dot.node, dot.epoch)) {
+            self.tainted.insert(write.path.clone());
+            if self.is_forked_dot(dot) && self.writes.contains_key(&dot) {
+                self.paths.entry(write.path.clone()).or_default();
+                self.second.push((dot, write));
+                return Ok(());
+            }
+        }
         ensure(!self.writes.contains_key(&dot), Promise::DotsAreUnique, || format!("{dot:?} minted twice"))?;
         self.paths.entry(write.path.clone()).or_default().insert(dot);
         self.writes.insert(dot, write);
         Ok(())
+    }
+
+    /// A life goes on twice from that number on: what was written under later ones may share them with others.
+    pub fn fork(&mut self, life: Life, last_seq: u64) {
+        let from = self.forks.entry(life).or_insert(last_seq);
+        *from = last_seq.min(*from);
+        let of_life = self.writes.iter().filter(|(dot, _)| dot.node == life.0 && dot.epoch >= life.1);
+        self.tainted.extend(of_life.map(|(_, write)| write.path.clone()));
+    }
+
+    /// The lives that went on twice.
+    pub fn forks(&self) -> impl Iterator<Item = Life> + '_ {
+        self.forks.keys().copied()
+    }
+
+    /// Whether any life did.
+    pub fn has_forks(&self) -> bool {
+        !self.forks.is_empty()
+    }
+
+    /// Whether this one did.
+    pub fn is_forked(&self, life: Life) -> bool {
+        self.forks.contains_key(&life)
+    }
+
+    /// Whether it is one that did, or a later one of the same node: what that has in its past may reach into the other.
+    fn rests_on_fork(&self, life: Life) -> bool {
+        self.forks.range((life.0, Epoch(0))..=life).next().is_some()
+    }
+
+    /// Whether a number may have two meanings.
+    pub fn is_forked_dot(&self, dot: Dot) -> bool {
+        self.forks.get(&(dot.node, dot.epoch)).is_some_and(|from| dot.seq > *from)
+    }
+
+    /// The same, or its path was written in such a life.
+    pub fn is_in_doubt(&self, dot: Dot) -> bool {
+        self.is_forked_dot(dot) || self.path_of(dot).is_some_and(|path| self.is_tainted(path))
+    }
+
+    /// Every meaning of every number that may have two.
+    pub fn in_doubt(&self) -> impl Iterator<Item = (Dot, &Known)> {
+        let first = self.writes.iter().map(|(dot, write)| (*dot, write));
+        let second = self.second.iter().map(|(dot, write)| (*dot, write));
+        first.chain(second).filter(|(dot, _)| self.is_forked_dot(*dot))
+    }
+
+    /// Paths that were written in such a life: what is there cannot be judged by dots.
+    pub fn tainted(&self) -> &BTreeSet<Path> {
+        &self.tainted
+    }
+
+    /// Whether a path is one.
+    pub fn is_tainted(&self, path: &Path) -> bool {
+        self.tainted.contains(path)
+    }
+
+    /// A node believed a lie, and this version is in its history as removed by that word.
+    pub fn lose_to_a_lie(&mut self, dot: Dot) {
+        self.lost_to_lies.insert(dot);
+    }
+
+    /// Whether one did.
+    pub fn is_lost_to_a_lie(&self, dot: Dot) -> bool {
+        self.lost_to_lies.contains(&dot)
     }
 
     /// Whether the time of a version has come.
@@ -161,6 +279,7 @@ impl Oracle {
                     fields.insert(name, (stamp, value));
                 }
             }
+            no_newer_than(&mut fields, stamp);
             return Content::Fields(fields);
         }
         match change {
@@ -334,6 +453,14 @@ impl Oracle {
         write.is_some_and(|write| matches!(write.content, Content::Tombstone | Content::End(..)))
     }
 
+    /// Whether a delete replaced it, directly or through others, wherever that is known. Who has heard that it is void, and not
+    /// yet of the delete, shows the same as who has heard of both.
+    fn was_deleted(&self, path: &Path, dot: Dot) -> bool {
+        let on_path = self.paths.get(path).into_iter().flatten().copied();
+        let deletes = on_path.filter(|dot| self.is_tombstone(*dot));
+        self.replaced_by(path, deletes, false).contains(&dot)
+    }
+
     /// Checks the live versions of one path against what a frontier says they must be.
     ///
     /// `settled` says that nothing is on its way any more, `epochs_bind` that no delete was ever collected; `forgiven` are values that may be missing although nothing known replaced them.
@@ -360,7 +487,9 @@ impl Oracle {
             BTreeSet::new()
         } else {
             let hidden = if settled { BTreeSet::new() } else { self.unsupported(path, &known) };
-            self.replaced_by(path, known.difference(&hidden).copied(), epochs_bind)
+            // Of what a lie had removed, others hear as of something void; a digest session takes what it had replaced.
+            let is_there = |dot: &Dot| settled || !self.is_lost_to_a_lie(*dot);
+            self.replaced_by(path, known.difference(&hidden).copied().filter(is_there), epochs_bind)
         };
         let bare = live.iter().all(|dot| self.is_tombstone(*dot));
         for dot in &live {
@@ -377,7 +506,11 @@ impl Oracle {
             })?;
         }
         for dot in known.difference(&replaced) {
-            let there = live.contains(dot) || self.is_tombstone(*dot) || forgiven(*dot);
+            let there = live.contains(dot)
+                || self.is_tombstone(*dot)
+                || self.is_lost_to_a_lie(*dot)
+                || forgiven(*dot)
+                || !settled && self.was_deleted(path, *dot);
             ensure(there, Promise::NothingLost, || {
                 format!("{path:?}: {dot:?} is in the frontier, nothing there replaced it, and it is not live")
             })?;

@@ -55,6 +55,8 @@ pub enum Plant {
     NewerFrontier,
     /// A document of a catch-up is lost on the way, and the rest arrives.
     LoseEntry,
+    /// Receipts are not checked for their signatures.
+    ReceiptsUnsigned,
     /// A defect inside the code under test, by its name there.
     Inside(&'static str),
 }
@@ -128,17 +130,74 @@ pub const TABLE: &[Row] = &[
     )),
     row(Plant::NewerFrontier, "newer-frontier", "the frontier of a digest session is newer than its states"),
     row(Plant::LoseEntry, "lose-entry", "a document of a catch-up is lost, and the rest arrives"),
+    needing(
+        row(
+            Plant::ReceiptsUnsigned,
+            "receipts-unsigned",
+            "receipts are believed from whoever passes them on",
+        ),
+        &[Fault::Liar],
+    ),
+    needing(inside("believe-unasked", "claims count whatever they answer"), &[Fault::Liar]),
+    needing(
+        inside("merge-unmade", "names for writes of ours that we never made are taken in"),
+        &[Fault::Liar],
+    ),
+    needing(
+        inside("budget-per-session", "each digest session and claim may remove as much as all may together"),
+        &[Fault::Denial],
+    ),
+    needing(
+        inside(
+            "claim-held-removals",
+            "claims are taken while a version that they replaced may not be removed yet",
+        ),
+        &[Fault::Denial],
+    ),
+    needing(inside("forget-removed", "what a peer's word removes gets no history row"), &[Fault::Denial]),
     inside("merge-without-frontier", "a merge does not ask the local frontier"),
     inside("drop-sibling", "a concurrent version that comes in is dropped"),
     inside("clock-observes-nothing", "the clock does not move on to stamps of peers"),
     inside("forget-claims", "the dots of a merged document are not taken as applied"),
     inside("claim-quarantined", "claims are taken while what covers them is held or was refused"),
+    needing(
+        inside("clock-never-falls-back", "stamps stay ahead of a clock that was wrong"),
+        &[Fault::ClockWrong],
+    ),
+    needing(
+        inside("restamp-nothing", "what a wrong clock has stamped is not minted again"),
+        &[Fault::ClockWrong],
+    ),
+    needing(
+        inside(
+            "held-is-not-told",
+            "peers are not told what waits in quarantine, and send it again in every round",
+        ),
+        &[Fault::ClockWrong],
+    ),
     inside("drop-quarantined", "a document from the future is dropped instead of held"),
     inside("join-frontier-early", "the frontier of a digest session is joined when it begins"),
     needing(inside("bury-nothing", "a claim of a catch-up removes nothing"), APART),
     needing(
         inside("ignore-clone", "another process under one's own identity is not noticed"),
         &[Fault::Clone],
+    ),
+    needing(
+        inside("ignore-doubt", "a machine that runs twice is not noticed, as it was before"),
+        &[Fault::MemoryClone],
+    ),
+    needing(
+        inside("keep-statements-to-oneself", "a doubt is not passed on"),
+        &[Fault::MemoryClone, Fault::MemoryRevert],
+    ),
+    needing(inside("lose-doubts", "a doubt is not stored"), &[Fault::MemoryClone, Fault::MemoryRevert]),
+    needing(
+        inside("remove-in-doubt", "removals that rest on a doubted life are not held back"),
+        &[Fault::MemoryClone, Fault::MemoryRevert, Fault::LinkCut, Fault::Partition],
+    ),
+    needing(
+        inside("keep-doubted-identity", "a doubted process goes on under its identity"),
+        &[Fault::MemoryClone, Fault::MemoryRevert],
     ),
     inside("collect-early", "tombstones are collected one round early"),
     needing(inside("collect-amid-sessions", "tombstones are collected while a session is open"), APART),
@@ -149,6 +208,7 @@ pub const TABLE: &[Row] = &[
     inside("expiry-takes-siblings", "the end of a value replaces its siblings too"),
     inside("expiry-without-grace", "any node ends the values of others at once"),
     inside("show-expired", "a value is shown until its delete is there"),
+    inside("oldest-with-a-gap", "a record takes any history row for one of its oldest"),
     inside("tie-by-arrival", "of equal stamps the first version wins, not the greater dot"),
     inside("newest-wins-first", "first-write-wins shows the newest"),
     inside("restamp-fields", "a put stamps the fields that it only repeats"),
@@ -158,10 +218,15 @@ pub const TABLE: &[Row] = &[
     inside("echo", "a push goes back to where it came from"),
     needing(inside("queue-without-bound", "a full queue takes pushes all the same"), &[Fault::SlowLink]),
     inside("ignore-credit", "a catch-up does not wait for credit"),
+    inside("claim-withheld", "a catch-up claims what it left out because it is too large to travel"),
+    inside("lose-a-part", "a part of a frame is lost, and the frame is taken for whole"),
+    inside("siblings-without-bound", "clients may add versions to a path without end"),
     inside("push-part-of-a-batch", "a push leaves out what was written together with its news"),
     inside("chunk-part-of-a-batch", "a catch-up sends an atomic batch in several chunks"),
     calm(inside("never-graft", "what was announced and does not come is not asked for")),
     inside("held-back-is-there", "a catch-up takes for there what was only announced"),
+    inside("push-without-answers", "a push leaves behind what was answered to its writes"),
+    inside("catch-up-without-answers", "a catch-up leaves behind what was answered to its writes"),
     calm(inside("forget-lag", "a push that found its queue full is forgotten")),
 ];
 

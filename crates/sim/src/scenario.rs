@@ -9,6 +9,7 @@ mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rejoin_replica::config::PART_BYTES;
 use rejoin_replica::{Change, Condition, Config, Strategy};
 use rejoin_store::SyncPolicy;
 
@@ -124,6 +125,14 @@ pub fn run(seed: u64, options: Options) -> Outcome {
     if calm {
         settings.config = calm_config(settings.config);
     }
+    let mut sizes = Rng::of_seed(seed ^ 0x512e_0000_0000_0000);
+    settings.part_bytes = *sizes.pick(&[PART_BYTES, PART_BYTES, 200, 40]);
+    settings.config.siblings_max = *sizes.pick(&[64, 64, 3, 2]);
+    // Rounds look again for what was too large to travel, once it is not.
+    if !calm {
+        let most = settings.config.document_bytes_max;
+        settings.config.document_bytes_max = *sizes.pick(&[most, most, most, 700, 400]);
+    }
     let mut world = World::new(seed, settings);
     let mut steps = 0;
     let _planted = options.plant.filter(|_| !options.control).map(Planted::new);
@@ -164,7 +173,9 @@ fn settings(rng: &mut Rng, options: Options) -> Settings {
         delay_ms: (1, slowest),
         commits_per_scan: 100,
         group_max: *rng.pick(&[1, 3, 12]),
+        part_bytes: PART_BYTES,
         ttl: false,
+        signs: false,
         plant: options.plant.filter(|_| !options.control),
         trace: options.trace,
     }
@@ -200,6 +211,15 @@ fn play(
     (ttls, ttl): (u64, Rng),
     done: &mut u64,
 ) -> Result<(), Violation> {
+    let forced = options.plant.map(|plant| plant.row().needs).unwrap_or_default();
+    let mut faults = Faults::new(seed, options.without, forced, calm);
+    // What is signed tells copies from lies; elsewhere nothing is to be told.
+    world.settings.signs = faults.copies();
+    if faults.denies() {
+        let mut budget = Rng::of_seed(seed ^ 0x11e5_0000_0000_0000);
+        world.settings.config.removals_max = *budget.pick(&[1_000, 8, 3]);
+        world.settings.config.removals_share_percent = 0;
+    }
     let count = node_count(rng).min(options.nodes_max.unwrap_or(usize::MAX)).max(1);
     let careless = rng.chance(300);
     for node in 0..count {
@@ -224,8 +244,6 @@ fn play(
     }
 
     let mut rng = Rng::of_seed(seed ^ 0x3031_0000_0000_0000);
-    let forced = options.plant.map(|plant| plant.row().needs).unwrap_or_default();
-    let mut faults = Faults::new(seed, options.without, forced, calm);
     let mut workload = Workload::new(&mut rng, options.paths_max, ttls, ttl);
     let steps = if count > 8 { rng.between(40, 80) } else { rng.between(60, 220) };
     let steps = steps.min(options.steps_max.unwrap_or(u64::MAX));
@@ -233,6 +251,8 @@ fn play(
     if rng.chance(500) {
         world.run_until(500)?;
     }
+    // The others are what they were before there was such a thing.
+    let sends_again = seed % 5 == 3;
     for _ in 0..steps {
         *done += 1;
         let pause = rng.below(pause_ms * 2);
@@ -247,6 +267,7 @@ fn play(
                 let always = write.condition == Condition::Always && is_always_done(&write.change);
                 match burst % 2 == 0 && always {
                     true => together.push(write),
+                    false if sends_again && *done % 3 == 1 => drop(world.submit_once(node, write)),
                     false => drop(world.submit(node, write)),
                 }
                 if rng.chance(100) {
@@ -260,6 +281,9 @@ fn play(
         }
         if !together.is_empty() {
             world.submit_all(node, together);
+        }
+        if sends_again && *done % 7 == 2 {
+            world.submit_again(usize::try_from(*done).unwrap_or(0));
         }
         if rng.chance(10) {
             world.sync_disk(node);
@@ -281,6 +305,9 @@ fn play(
             world.trace.mark("a core heals, the rest stays broken");
             world.converge_core(&core, LIVENESS_BOUND_MS)?;
         }
+    }
+    if world.trace.faults().contains_key(Fault::ClockWrong.name()) {
+        world.converge_at_the_right_time(LIVENESS_BOUND_MS)?;
     }
     world.converge(LIVENESS_BOUND_MS)?;
     world.check_ended(LIVENESS_BOUND_MS)?;

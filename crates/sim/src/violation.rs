@@ -54,6 +54,10 @@ pub enum Promise {
     NoPanic,
     /// A node that is said to hold a write has committed it.
     Receipts,
+    /// A node that has a write knows its request, and answers it as the first time.
+    Once,
+    /// A life that was proved to be two is doubted everywhere, is not written in any more, and nothing that rests on it goes.
+    NeverSilent,
 }
 
 impl Violation {

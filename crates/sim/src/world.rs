@@ -8,6 +8,8 @@ mod checks;
 mod effects;
 mod end;
 mod group;
+mod liar;
+mod memory;
 mod receipts;
 mod wire;
 
@@ -15,11 +17,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rejoin_causal::{Dot, Epoch, NodeId};
+use rejoin_replica::config::PART_BYTES;
 use rejoin_replica::{
-    Alarm, BatchRefusal, Config, Input, LinkId, Refusal, Replica, RequestId, RoundReport, Start, Status,
-    Write, Written,
+    Alarm, BatchRefusal, Config, Doubt, DoubtReason, Held, Input, Key, LinkId, Once, Refusal, Replica,
+    RequestId, RoundReport, Start, Status, Write, Written,
 };
 use rejoin_store::{Engine, Store, SyncPolicy};
+
+pub use memory::{Image, Tells};
 
 use crate::clock::Clock;
 use crate::disk::{Disk, DiskFault};
@@ -43,8 +48,12 @@ pub struct Settings {
     pub commits_per_scan: u64,
     /// Inputs in one group, at most.
     pub group_max: u64,
+    /// Bytes of a frame beyond which it goes in parts, of so many each.
+    pub part_bytes: usize,
     /// Values are written with a time to live.
     pub ttl: bool,
+    /// Nodes sign that their lives have begun, so that a copy of one is told from a lie.
+    pub signs: bool,
     /// A defect to plant.
     pub plant: Option<Plant>,
     /// Keep a readable trace.
@@ -58,7 +67,9 @@ impl Default for Settings {
             delay_ms: (1, 10),
             commits_per_scan: 50,
             group_max: 8,
+            part_bytes: PART_BYTES,
             ttl: true,
+            signs: true,
             plant: None,
             trace: false,
         }
@@ -81,7 +92,9 @@ enum Event {
     AuditStep { node: usize, life: u64, link: LinkId, token: u64 },
     Dial { edge: usize },
     EndDown { connection: u64, end: usize },
-    Renewed { node: usize, life: u64 },
+    Renewed { node: usize, life: u64, doubts: Vec<Doubt> },
+    Detect { node: usize, life: u64, reason: DoubtReason },
+    LiarLeaves { connection: u64, from: usize },
     Scheduled(u64),
 }
 
@@ -109,15 +122,26 @@ pub struct World {
     batch_answers: BTreeMap<RequestId, BatchAnswer>,
     rounds: BTreeMap<RequestId, RoundReport>,
     statuses: BTreeMap<RequestId, Box<Status>>,
+    held: BTreeMap<RequestId, Vec<Held>>,
     asked: BTreeMap<RequestId, Vec<Dot>>,
     holders: BTreeMap<RequestId, BTreeSet<NodeId>>,
     pending: BTreeMap<RequestId, Write>,
     pending_batches: BTreeMap<RequestId, Vec<Write>>,
+    /// Writes that are to be done once, as they were asked for.
+    once: Vec<Write>,
+    /// Those that were done, with the request.
+    keyed: BTreeMap<Dot, Once>,
     /// The dots of each atomic batch that was done.
     units: Vec<Vec<Dot>>,
     /// A disk went back in time or was copied: what replaced a value may be known to nobody now.
     pub history_was_lost: bool,
+    /// Somebody has lied.
+    pub(crate) lied: bool,
+    /// What members have told nodes is gone, and is not.
+    denied: BTreeMap<(usize, NodeId), BTreeSet<Dot>>,
     hlc_max_ms: u64,
+    /// Paths where a version was minted again.
+    restamped: BTreeSet<rejoin_replica::path::Path>,
     /// Scheduled moments that have come, for scenarios.
     pub due: VecDeque<u64>,
     /// Frames by message name, since the start.
@@ -128,6 +152,9 @@ pub struct World {
     pub settled_ms: u64,
     /// Bytes of pushes that the group at hand has sent, by link.
     pushed_now: BTreeMap<LinkId, u64>,
+    /// How often catch-ups have brought a document with these versions to a node that holds it back, by connection and
+    /// direction.
+    waiting: BTreeMap<(u64, usize, Vec<Dot>), u32>,
     /// Counts live dots per connection and direction when set.
     pub crossings: Option<BTreeMap<(u64, usize, Dot), u64>>,
 }
@@ -154,18 +181,25 @@ impl World {
             batch_answers: BTreeMap::new(),
             rounds: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            held: BTreeMap::new(),
             asked: BTreeMap::new(),
             holders: BTreeMap::new(),
             pending: BTreeMap::new(),
             pending_batches: BTreeMap::new(),
+            once: Vec::new(),
+            keyed: BTreeMap::new(),
             units: Vec::new(),
+            lied: false,
+            denied: BTreeMap::new(),
             history_was_lost: false,
             hlc_max_ms: 0,
+            restamped: BTreeSet::new(),
             due: VecDeque::new(),
             sent: BTreeMap::new(),
             sent_bytes: 0,
             settled_ms: 0,
             pushed_now: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             crossings: None,
         }
     }
@@ -179,11 +213,19 @@ impl World {
     }
 
     fn place(&mut self, name: &str, id: NodeId, engine: Disk, sync: SyncPolicy) -> usize {
+        let node = self.rack(name, id, sync);
+        self.nodes[node].engine = engine;
+        self.start(node);
+        node
+    }
+
+    /// A machine with an empty disk that is not up.
+    fn rack(&mut self, name: &str, id: NodeId, sync: SyncPolicy) -> usize {
         self.nodes.push(Node {
             name: name.into(),
             id,
             epoch: Epoch(0),
-            engine,
+            engine: Disk::new(),
             sync,
             config: self.settings.config.clone(),
             policy: Arc::new(policy()),
@@ -197,9 +239,7 @@ impl World {
             alarms: Vec::new(),
             damaged: false,
         });
-        let node = self.nodes.len() - 1;
-        self.start(node);
-        node
+        self.nodes.len() - 1
     }
 
     fn new_node_id(&mut self) -> NodeId {
@@ -323,7 +363,9 @@ impl World {
             Event::AuditStep { node, life, link, token } => self.audit_step(node, life, link, token)?,
             Event::Dial { edge } => self.dial(edge),
             Event::EndDown { connection, end } => self.end_down(connection, end),
-            Event::Renewed { node, life } => self.renewed(node, life)?,
+            Event::Renewed { node, life, doubts } => self.renewed(node, life, &doubts)?,
+            Event::Detect { node, life, reason } => self.detected(node, life, reason),
+            Event::LiarLeaves { connection, from } => self.liar_leaves(connection, from),
             Event::Scheduled(what) => self.due.push_back(what),
         }
         match self.failure.take() {
@@ -401,6 +443,8 @@ impl World {
         };
         this.epoch = epoch;
         this.life += 1;
+        let statements = self.statements_at_start(node, &store, epoch);
+        let this = &mut self.nodes[node];
         let snapshot = store.snapshot();
         let start = Start {
             node: this.id,
@@ -408,6 +452,7 @@ impl World {
             seed,
             config: this.config.clone(),
             policy: Arc::clone(&this.policy),
+            statements,
         };
         let replica = Replica::open(start, now, &snapshot).map_err(failed)?;
         let lost = this.promised.iter().find(|dot| !replica.frontier().contains(**dot));
@@ -415,23 +460,7 @@ impl World {
             let detail = format!("{} acknowledged {lost:?} and does not have it after a restart", this.name);
             return Err(Violation::new(Promise::Durable, detail));
         }
-        let feed_seen = replica.counters().sequence;
-        this.process = Some(Process {
-            store,
-            replica,
-            inbox: VecDeque::new(),
-            working: false,
-            serving: BTreeMap::new(),
-            auditing: BTreeMap::new(),
-            renewing: false,
-            tick: 0,
-            tick_ms: u64::MAX,
-            last_seq: 0,
-            since_scan: 0,
-            feed_seen,
-            heard: BTreeMap::new(),
-            told: BTreeMap::new(),
-        });
+        this.process = Some(Process::new(store, replica, 0));
         self.trace.mix(&[1, self.now_ms, node as u64, epoch.0]);
         self.note(|world| {
             format!("{} starts as {:?} in epoch {:?}", world.nodes[node].name, world.nodes[node].id, epoch)
@@ -590,6 +619,21 @@ impl World {
         request
     }
 
+    /// The same for a write that may be sent again: it has a key of its own.
+    pub fn submit_once(&mut self, node: usize, mut write: Write) -> RequestId {
+        let key = Key::parse(&format!("w{}", self.once.len()));
+        write.once = key.ok().map(|key| Once::new(&key, std::slice::from_ref(&write)));
+        self.once.push(write.clone());
+        self.submit(node, write)
+    }
+
+    /// A client that did not hear an answer sends one of those again, here or elsewhere.
+    pub fn submit_again(&mut self, number: usize) {
+        if let Some(write) = self.once.get(number % self.once.len().max(1)).cloned() {
+            self.submit(number % self.nodes.len(), write);
+        }
+    }
+
     /// A client writes several things at once, all or nothing; the answer is kept.
     pub fn submit_all(&mut self, node: usize, writes: Vec<Write>) -> RequestId {
         let request = self.new_request();
@@ -618,6 +662,25 @@ impl World {
         let request = self.new_request();
         self.tell(node, Input::Status(request));
         request
+    }
+
+    /// An operator takes everything out of quarantine.
+    pub fn release_all(&mut self, node: usize) -> RequestId {
+        let request = self.new_request();
+        self.tell(node, Input::Release { request, path: None, node: None });
+        request
+    }
+
+    /// What waits in quarantine at a node was asked for.
+    pub fn ask_for_quarantine(&mut self, node: usize) -> RequestId {
+        let request = self.new_request();
+        self.tell(node, Input::Quarantine(request));
+        request
+    }
+
+    /// What waited in quarantine, once answered.
+    pub fn quarantine(&self, request: RequestId) -> Option<&[Held]> {
+        self.held.get(&request).map(Vec::as_slice)
     }
 
     fn new_request(&mut self) -> RequestId {

@@ -706,3 +706,68 @@ fn a_batch_is_done_whole_or_not_at_all() {
     assert!(matches!(refusal.refusal, Refusal::BatchTooLarge { size: 1_001, limit: 1_000, of: "writes" }));
     cluster.settle();
 }
+
+#[test]
+fn a_document_too_large_to_travel_holds_nothing_back_and_is_named() {
+    let config = Config { document_bytes_max: 400, ..Config::default() };
+    let mut cluster = Cluster::with(&["a"], config);
+    for number in 0..4 {
+        cluster.put_over("a", "l/large", &format!(r#"{{"a":{number}}}"#), Vec::new());
+        cluster.put("a", &format!("l/{number}"), r#"{"a":1}"#);
+    }
+    cluster.join("b", &["a"]);
+    cluster.run_ms(5_000);
+    for number in 0..4 {
+        assert!(cluster.get("b", &format!("l/{number}")).is_some(), "it does not wait for the large one");
+    }
+    assert_eq!(cluster.get("b", "l/large"), None);
+    let named =
+        |alarm: &Alarm| matches!(alarm, Alarm::Undeliverable { path, .. } if path.as_str() == "l/large");
+    assert!(cluster.alarmed("a", named), "the operator knows which");
+    let ahead: u64 = cluster.status("a").links.iter().map(|link| link.ahead).sum();
+    assert!(ahead >= 4, "what was not sent is counted: {ahead}");
+    assert!(cluster.status("b").links.iter().all(|link| link.caught_up));
+
+    // A write that saw them all makes it small.
+    cluster.put("a", "l/large", r#"{"a":9}"#);
+    cluster.agree();
+    assert_eq!(cluster.get("b", "l/large").unwrap(), r#"{"a":9}"#);
+    cluster.settle();
+}
+
+#[test]
+fn a_client_that_never_reads_is_stopped_and_whoever_has_read_is_not() {
+    let config = Config { siblings_max: 4, ..Config::default() };
+    let mut cluster = Cluster::with(&["a", "b"], config);
+    for number in 0..4 {
+        cluster.put_over("a", "l/x", &format!(r#"{{"a":{number}}}"#), Vec::new());
+    }
+    assert!(
+        cluster.alarmed("a", |alarm| matches!(alarm, Alarm::Siblings { versions: 3, .. })),
+        "well before"
+    );
+    let refused = cluster.attempt_over("a", "l/x", Change::Put(json(r#"{"a":9}"#)), Vec::new()).unwrap_err();
+    assert!(
+        matches!(*refused, Refusal::TooManySiblings { size: 5, limit: 4, of: "versions", .. }),
+        "{refused:?}"
+    );
+    cluster.agree();
+    assert_eq!(cluster.siblings("b", "l/x"), 4);
+    // What comes from peers is taken: concurrent writes of another node make more of them.
+    cluster.partition(&[&["a"], &["b"]]);
+    cluster.put("a", "l/y", r#"{"a":1}"#);
+    for node in ["a", "b"] {
+        for number in 0..3 {
+            cluster.put_over(node, "l/y", &format!(r#"{{"a":{number}}}"#), Vec::new());
+        }
+    }
+    cluster.heal();
+    cluster.agree();
+    assert_eq!(cluster.siblings("a", "l/y"), 7);
+    // Whoever has read all of them may write, and delete.
+    cluster.put("a", "l/y", r#"{"a":5}"#);
+    cluster.delete("b", "l/x");
+    cluster.agree();
+    assert_eq!(cluster.siblings("b", "l/y"), 1);
+    assert_eq!(cluster.get("a", "l/x"), None);
+}

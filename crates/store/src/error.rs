@@ -18,12 +18,14 @@ pub enum StoreError {
         key: String,
     },
     /// The store was written by a newer version.
-    #[error("the store has format {found}, and this version reads up to format {supported}")]
+    #[error("the store has format {found}, and this version reads formats {oldest} to {newest}")]
     NewerFormat {
         /// The store's format.
         found: u32,
+        /// The oldest format this code reads.
+        oldest: u32,
         /// The newest format this code reads.
-        supported: u32,
+        newest: u32,
     },
 }
 
@@ -38,7 +40,7 @@ impl StoreError {
                                    the node fetches everything its peers have";
         match self {
             StoreError::Engine(EngineError::Locked { .. }) => {
-                "stop the other process or choose another data directory"
+                "close it there, stop that process, or choose another data directory"
             }
             StoreError::Engine(EngineError::Corrupt { .. }) | StoreError::Row { .. } => START_EMPTY,
             StoreError::Engine(EngineError::DiskFull { .. }) => "free some space and start again",

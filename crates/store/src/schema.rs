@@ -4,22 +4,41 @@
 //! Control characters are illegal in paths, so 0x01 can end a path inside a longer key.
 
 use rejoin_causal::codec::{
-    DecodeError, LifeIndex, LifeLookup, LifeTable, Reader, put_dot, put_hlc, put_varint, take_dot, take_hlc,
+    DecodeError, LifeIndex, LifeLookup, LifeTable, Reader, put_dot, put_hlc, put_varint, take_dot,
+    take_epoch, take_hlc,
 };
 use rejoin_causal::{Dot, Epoch, Hlc, NodeId};
-use rejoin_replica::codec::{Source, put_document, put_version, take_document, take_version};
+use rejoin_replica::codec::{
+    Source, put_document, put_kept, put_version, take_document, take_kept, take_version,
+};
+use rejoin_replica::history::{OLDEST_MAX, Row};
 use rejoin_replica::path::Path;
-use rejoin_replica::{Counters, Record, Summary, Superseded};
+use rejoin_replica::{
+    Counters, DoubtReason, Doubted, Extent, KeptRow, Life, Place, Proof, Reason, Record, Removal, Summary,
+    Superseded, Word, put_proof, take_proof,
+};
 
-/// The layout this code writes. A store with another one is refused.
-pub(crate) const FORMAT: u32 = 1;
+/// The layout this code writes. A store with a greater one is refused.
+///
+/// 2: what of a row a later part of format 2 has added may be missing, and then reads as its default. So a store of format
+/// 1 is one of format 2 as it is, and is marked as such with the first commit.
+pub(crate) const FORMAT: u32 = 2;
+
+/// The oldest layout this code reads.
+pub(crate) const FORMAT_MIN: u32 = 1;
 
 pub(crate) const META_FORMAT: &[u8] = b"format";
 pub(crate) const META_COUNTERS: &[u8] = b"counters";
+/// Where the walk that mints own versions again goes on; there while it does.
+pub(crate) const META_RESTAMP: &[u8] = b"restamp";
 pub(crate) const META_EPOCH: &[u8] = b"epoch";
 pub(crate) const META_LIFE: &[u8] = b"life/";
 pub(crate) const META_FRONTIER: &[u8] = b"frontier/";
 pub(crate) const META_FLOOR: &[u8] = b"floor/";
+/// The newest life that a node has signed to be alive; the node id follows.
+pub(crate) const META_ALIVE: &[u8] = b"alive/";
+/// A doubted life; node id and epoch follow.
+pub(crate) const META_DOUBT: &[u8] = b"doubt/";
 /// Rows that other layers keep: the node's key, for one.
 pub(crate) const META_NOTE: &[u8] = b"note/";
 
@@ -64,9 +83,20 @@ pub(crate) fn path_value(value: &[u8]) -> Result<Path, DecodeError> {
 /// History sorts newest first: the stamp is stored inverted.
 pub(crate) fn history_key(lives: &mut impl LifeIndex, path: &Path, hlc: Hlc, dot: Dot) -> Vec<u8> {
     let mut key = history_prefix(path);
-    key.extend_from_slice(&(!hlc.0).to_be_bytes());
-    key.extend_from_slice(&log_key(lives.index_of(dot.node, dot.epoch), dot.seq));
+    put_history_rank(&mut key, hlc, lives.index_of(dot.node, dot.epoch), dot.seq);
     key
+}
+
+/// Above all history rows of a path with that stamp, and below those of older ones.
+pub(crate) fn history_stamp_end(path: &Path, hlc: Hlc) -> Vec<u8> {
+    let mut key = history_prefix(path);
+    key.extend_from_slice(&(!hlc.0).to_be_bytes());
+    after_prefix(&key)
+}
+
+pub(crate) fn put_history_rank(key: &mut Vec<u8>, hlc: Hlc, life: u32, seq: u64) {
+    key.extend_from_slice(&(!hlc.0).to_be_bytes());
+    key.extend_from_slice(&log_key(life, seq));
 }
 
 pub(crate) fn history_prefix(path: &Path) -> Vec<u8> {
@@ -114,6 +144,82 @@ pub(crate) const CONFLICT_SETTLED: u8 = 1;
 /// one more keyspace costs a write buffer, and stores of before would not open.
 pub(crate) const EXPIRY: u8 = 2;
 
+/// Begins the keys of what was removed by a peer's word: the time follows, and which history row it is. In the keyspace of
+/// the conflicts for the same reason.
+pub(crate) const REMOVAL: u8 = 3;
+
+/// Begins the keys of the answers that are kept for requests that may come again: life and number of the write follow.
+pub(crate) const KEPT: u8 = 4;
+/// Begins the keys that name those requests: the hash of the client's key follows.
+pub(crate) const KEPT_ID: u8 = 5;
+/// Begins the keys of the same by time: that follows, with life and number.
+pub(crate) const KEPT_TIME: u8 = 6;
+
+pub(crate) fn kept_key(life: u32, seq: u64) -> Vec<u8> {
+    prefixed(&[KEPT], &log_key(life, seq))
+}
+
+pub(crate) fn put_kept_row(out: &mut Vec<u8>, lives: &mut LifeTable, row: &KeptRow) {
+    put_varint(out, row.at_ms);
+    put_kept(out, lives, &row.kept);
+}
+
+pub(crate) fn take_kept_row(lives: &impl LifeLookup, value: &[u8]) -> Result<KeptRow, DecodeError> {
+    const WHAT: &str = "kept answer";
+    let mut from = Reader::new(value);
+    let (at_ms, kept) = (from.varint(WHAT)?, take_kept(&mut from, lives, Source::Store)?);
+    from.finish(WHAT).map(|()| KeptRow { at_ms, kept })
+}
+
+pub(crate) fn put_extent(out: &mut Vec<u8>, lives: &mut LifeTable, extent: &Extent) {
+    put_dot(out, lives, extent.first);
+    put_varint(out, extent.last.saturating_sub(extent.first.seq));
+}
+
+pub(crate) fn take_extent(lives: &impl LifeLookup, value: &[u8]) -> Result<Extent, DecodeError> {
+    const WHAT: &str = "name of a request";
+    let mut from = Reader::new(value);
+    let first = take_dot(&mut from, lives)?;
+    let last = first.seq.checked_add(from.varint(WHAT)?).ok_or(DecodeError(WHAT))?;
+    from.finish(WHAT).map(|()| Extent { first, last })
+}
+
+pub(crate) fn kept_time_key(at_ms: u64, life: u32, seq: u64) -> Vec<u8> {
+    [&[KEPT_TIME], at_ms.to_be_bytes().as_slice(), &log_key(life, seq)].concat()
+}
+
+pub(crate) fn kept_time_parts(lives: &impl LifeLookup, key: &[u8]) -> Result<(u64, Dot), DecodeError> {
+    const WHAT: &str = "time of a kept answer";
+    let mut from = Reader::new(key);
+    from.take(1, WHAT)?;
+    let at_ms = u64::from_be_bytes(from.array(WHAT)?);
+    let life = u32::from_be_bytes(from.array(WHAT)?);
+    let seq = u64::from_be_bytes(from.array(WHAT)?);
+    from.finish(WHAT)?;
+    let (node, epoch) = lives.life_at(life).ok_or(DecodeError(WHAT))?;
+    Ok((at_ms, Dot { node, epoch, seq }))
+}
+
+pub(crate) fn removal_key(lives: &mut impl LifeIndex, row: &Removal) -> Vec<u8> {
+    let life = lives.index_of(row.dot.node, row.dot.epoch);
+    let (at_ms, hlc) = (row.at_ms.to_be_bytes(), row.hlc.0.to_be_bytes());
+    [&[REMOVAL], at_ms.as_slice(), &hlc, &log_key(life, row.dot.seq), &row.path.key()].concat()
+}
+
+pub(crate) fn removal_parts(lives: &impl LifeLookup, key: &[u8]) -> Result<Removal, DecodeError> {
+    const WHAT: &str = "removal key";
+    let mut from = Reader::new(key);
+    from.take(1, WHAT)?;
+    let at_ms = u64::from_be_bytes(from.array(WHAT)?);
+    let hlc = Hlc(u64::from_be_bytes(from.array(WHAT)?));
+    let life = u32::from_be_bytes(from.array(WHAT)?);
+    let seq = u64::from_be_bytes(from.array(WHAT)?);
+    let (node, epoch) = lives.life_at(life).ok_or(DecodeError(WHAT))?;
+    let path = key.get(29..).ok_or(DecodeError(WHAT))?;
+    let path = Path::from_key(path).map_err(|_| DecodeError(WHAT))?;
+    Ok(Removal { at_ms, path, hlc, dot: Dot { node, epoch, seq } })
+}
+
 pub(crate) fn expiry_key(expires_ms: u64, key: &[u8]) -> Vec<u8> {
     [&[EXPIRY], expires_ms.to_be_bytes().as_slice(), key].concat()
 }
@@ -136,6 +242,41 @@ pub(crate) fn conflict_path(key: &[u8]) -> Result<Path, DecodeError> {
     Path::from_key(path).map_err(|_| DecodeError("conflict key"))
 }
 
+pub(crate) fn life_bytes((node, epoch): Life) -> [u8; 24] {
+    let mut bytes = [0; 24];
+    bytes[..16].copy_from_slice(&node.0);
+    bytes[16..].copy_from_slice(&epoch.0.to_be_bytes());
+    bytes
+}
+
+pub(crate) fn put_alive(out: &mut Vec<u8>, (epoch, proof): (Epoch, Proof)) {
+    out.extend_from_slice(&epoch.0.to_be_bytes());
+    put_proof(out, &proof);
+}
+
+pub(crate) fn take_alive(value: &[u8]) -> Result<(Epoch, Proof), DecodeError> {
+    let mut from = Reader::new(value);
+    let alive = (take_epoch(&mut from)?, take_proof(&mut from)?);
+    from.finish("row of a living node").map(|()| alive)
+}
+
+pub(crate) fn put_doubted(out: &mut Vec<u8>, doubted: &Doubted) {
+    out.push(doubted.reason.byte());
+    out.extend_from_slice(&doubted.since_ms.to_be_bytes());
+    if let Some(proof) = &doubted.proof {
+        put_proof(out, proof);
+    }
+}
+
+pub(crate) fn take_doubted(value: &[u8]) -> Result<Doubted, DecodeError> {
+    const WHAT: &str = "row of a doubted life";
+    let mut from = Reader::new(value);
+    let reason = DoubtReason::of_byte(from.byte(WHAT)?).ok_or(DecodeError(WHAT))?;
+    let since_ms = u64::from_be_bytes(from.array(WHAT)?);
+    let proof = if from.remaining() == 0 { None } else { Some(take_proof(&mut from)?) };
+    from.finish(WHAT).map(|()| Doubted { reason, since_ms, proof })
+}
+
 pub(crate) fn put_settled(out: &mut Vec<u8>, count: u32) {
     put_varint(out, u64::from(count));
 }
@@ -152,6 +293,12 @@ pub(crate) fn put_record(out: &mut Vec<u8>, lives: &mut LifeTable, record: &Reco
     put_varint(out, record.sequence);
     put_varint(out, u64::from(record.history));
     put_document(out, lives, &record.document);
+    put_varint(out, record.oldest.len() as u64);
+    for (hlc, dot, concurrent) in &record.oldest {
+        put_hlc(out, *hlc);
+        put_dot(out, lives, *dot);
+        out.push(u8::from(*concurrent));
+    }
 }
 
 pub(crate) fn take_record(lives: &impl LifeLookup, value: &[u8]) -> Result<Record, DecodeError> {
@@ -160,8 +307,26 @@ pub(crate) fn take_record(lives: &impl LifeLookup, value: &[u8]) -> Result<Recor
     let sequence = from.varint(WHAT)?;
     let history = u32::try_from(from.varint(WHAT)?).map_err(|_| DecodeError(WHAT))?;
     let document = take_document(&mut from, lives, Source::Store)?;
+    // Format 1 ends here.
+    let named = if from.remaining() == 0 { 0 } else { from.varint(WHAT)? };
+    if named > u64::from(history).min(OLDEST_MAX as u64) {
+        return Err(DecodeError(WHAT));
+    }
+    let mut oldest: Vec<Row> = Vec::new();
+    for _ in 0..named {
+        let (hlc, dot) = (take_hlc(&mut from)?, take_dot(&mut from, lives)?);
+        let concurrent = match from.byte(WHAT)? {
+            0 => false,
+            1 => true,
+            _ => return Err(DecodeError(WHAT)),
+        };
+        if oldest.last().is_some_and(|last| (last.0, last.1) >= (hlc, dot)) {
+            return Err(DecodeError(WHAT));
+        }
+        oldest.push((hlc, dot, concurrent));
+    }
     from.finish(WHAT)?;
-    Ok(Record { document, sequence, history })
+    Ok(Record { document, sequence, history, oldest })
 }
 
 /// Others were live beside the version when it was replaced.
@@ -172,6 +337,8 @@ const HISTORY_SUCCESSOR: u8 = 2;
 const HISTORY_SHOWN: u8 = 4;
 /// Its time had come.
 const HISTORY_EXPIRED: u8 = 8;
+/// It was removed by a peer's word, which follows. Since format 2.
+const HISTORY_REMOVED: u8 = 16;
 
 pub(crate) fn put_superseded(out: &mut Vec<u8>, lives: &mut LifeTable, row: &Superseded) {
     let flag = |holds: bool, flag: u8| if holds { flag } else { 0 };
@@ -179,8 +346,17 @@ pub(crate) fn put_superseded(out: &mut Vec<u8>, lives: &mut LifeTable, row: &Sup
         flag(row.concurrent, HISTORY_CONCURRENT)
             | flag(row.by.is_some(), HISTORY_SUCCESSOR)
             | flag(row.shown, HISTORY_SHOWN)
-            | flag(row.expired, HISTORY_EXPIRED),
+            | flag(row.expired, HISTORY_EXPIRED)
+            | flag(row.word.is_some(), HISTORY_REMOVED),
     );
+    if let Some(word) = row.word {
+        out.extend_from_slice(&word.peer.0);
+        out.push(match word.reason {
+            Reason::Claim => REASON_CLAIM,
+            Reason::Digest => REASON_DIGEST,
+        });
+        put_varint(out, word.at_ms);
+    }
     if let Some(by) = row.by {
         put_dot(out, lives, by);
     }
@@ -191,15 +367,36 @@ pub(crate) fn take_superseded(lives: &impl LifeLookup, value: &[u8]) -> Result<S
     const WHAT: &str = "history row";
     let mut from = Reader::new(value);
     let flags = from.byte(WHAT)?;
-    if flags > (HISTORY_CONCURRENT | HISTORY_SUCCESSOR | HISTORY_SHOWN | HISTORY_EXPIRED) {
+    if flags >= 2 * HISTORY_REMOVED {
         return Err(DecodeError(WHAT));
     }
+    let word = if flags & HISTORY_REMOVED > 0 { Some(take_word(&mut from)?) } else { None };
     let by = if flags & HISTORY_SUCCESSOR > 0 { Some(take_dot(&mut from, lives)?) } else { None };
     let version = take_version(&mut from, lives, Source::Store)?;
     from.finish(WHAT)?;
     let flag = |flag: u8| flags & flag > 0;
     let (concurrent, shown) = (flag(HISTORY_CONCURRENT), flag(HISTORY_SHOWN));
-    Ok(Superseded { version, by, concurrent, shown, expired: flag(HISTORY_EXPIRED) })
+    Ok(Superseded { version, by, concurrent, shown, expired: flag(HISTORY_EXPIRED), word })
+}
+
+const REASON_CLAIM: u8 = 1;
+const REASON_DIGEST: u8 = 2;
+
+fn take_word(from: &mut Reader<'_>) -> Result<Word, DecodeError> {
+    const WHAT: &str = "history row";
+    let peer = NodeId(from.array(WHAT)?);
+    let reason = match from.byte(WHAT)? {
+        REASON_CLAIM => Reason::Claim,
+        REASON_DIGEST => Reason::Digest,
+        _ => return Err(DecodeError(WHAT)),
+    };
+    Ok(Word { peer, reason, at_ms: from.varint(WHAT)? })
+}
+
+/// Whether a history row is there by a peer's word, by its first byte.
+pub(crate) fn is_removed(value: &[u8]) -> Result<bool, DecodeError> {
+    let flags = value.first().ok_or(DecodeError("history row"))?;
+    Ok(flags & HISTORY_REMOVED > 0)
 }
 
 /// Whether a history row is of a conflict, by its first byte.
@@ -236,12 +433,13 @@ pub(crate) fn put_counters(out: &mut Vec<u8>, counters: &Counters) {
     out.extend_from_slice(&counters.values.fingerprint.to_be_bytes());
     put_varint(out, counters.values.count);
     put_hlc(out, counters.hlc);
+    put_varint(out, counters.kept);
 }
 
 pub(crate) fn take_counters(value: &[u8]) -> Result<Counters, DecodeError> {
     const WHAT: &str = "counters";
     let mut from = Reader::new(value);
-    let counters = Counters {
+    let mut counters = Counters {
         records: from.varint(WHAT)?,
         tombstones: from.varint(WHAT)?,
         conflicts: from.varint(WHAT)?,
@@ -250,9 +448,27 @@ pub(crate) fn take_counters(value: &[u8]) -> Result<Counters, DecodeError> {
         sequence_floor: from.varint(WHAT)?,
         values: Summary { fingerprint: u128::from_be_bytes(from.array(WHAT)?), count: from.varint(WHAT)? },
         hlc: take_hlc(&mut from)?,
+        kept: 0,
     };
+    // Format 1 ends here.
+    if from.remaining() > 0 {
+        counters.kept = from.varint(WHAT)?;
+    }
     from.finish(WHAT)?;
     Ok(counters)
+}
+
+pub(crate) fn put_place(out: &mut Vec<u8>, (epoch, seq): Place) {
+    out.extend_from_slice(&epoch.0.to_be_bytes());
+    out.extend_from_slice(&seq.to_be_bytes());
+}
+
+pub(crate) fn take_place(value: &[u8]) -> Result<Place, DecodeError> {
+    const WHAT: &str = "place of a walk";
+    let mut from = Reader::new(value);
+    let (epoch, seq) = (u64::from_be_bytes(from.array(WHAT)?), u64::from_be_bytes(from.array(WHAT)?));
+    from.finish(WHAT)?;
+    Ok((Epoch(epoch), seq))
 }
 
 pub(crate) fn put_life(out: &mut Vec<u8>, (node, epoch): (NodeId, Epoch)) {

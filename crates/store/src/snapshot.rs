@@ -4,10 +4,13 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rejoin_causal::codec::{LifeLookup, LifeTable, Reader, take_interval_set};
+use rejoin_causal::codec::{DecodeError, LifeLookup, LifeTable, Reader, take_epoch, take_interval_set};
 use rejoin_causal::{Dot, Epoch, Floor, Frontier, Hlc, NodeId};
+use rejoin_replica::history::Row;
 use rejoin_replica::path::Path;
-use rejoin_replica::{Counters, Record, Summary, Superseded, View};
+use rejoin_replica::{
+    Counters, Doubted, Extent, KeptRow, Life, Place, Proof, Record, Removal, Summary, Superseded, View,
+};
 
 use crate::engine::{Keyspace, RawSnapshot};
 use crate::error::StoreError;
@@ -124,6 +127,20 @@ impl<S: RawSnapshot> Snapshot<S> {
         })
     }
 
+    /// What `read` makes of the rest of each key behind `prefix`, and of its value.
+    fn rows_of_meta<T>(
+        &self,
+        prefix: &[u8],
+        read: impl Fn(&[u8], &[u8]) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let rows = self.range(Keyspace::Meta, prefix, Some(&schema::after_prefix(prefix)));
+        rows.map(|row| {
+            let (key, value) = row?;
+            read(&key[prefix.len()..], &value).map_err(|_| StoreError::row(Keyspace::Meta, &key))
+        })
+        .collect()
+    }
+
     fn life(&self, index: u32, prefix: &[u8]) -> Result<(NodeId, Epoch), StoreError> {
         self.lives.life_at(index).ok_or_else(|| StoreError::row(Keyspace::Meta, prefix))
     }
@@ -184,17 +201,104 @@ impl<S: RawSnapshot> View for Snapshot<S> {
         self.range(Keyspace::Digest, &lower, Some(&upper)).take(limit).map(|row| fence(row?)).collect()
     }
 
-    fn oldest_history(&self, path: &Path, limit: usize) -> Result<Vec<(Hlc, Dot, bool)>, StoreError> {
+    fn oldest_history(
+        &self,
+        path: &Path,
+        behind: Option<(Hlc, Dot)>,
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError> {
         let prefix = schema::history_prefix(path);
-        let upper = schema::after_prefix(&prefix);
-        let rows = self.range(Keyspace::History, &prefix, Some(&upper)).rev().take(limit);
-        rows.map(|row| {
+        // Rows are newest first by stamp, and those of one stamp in the order of lives, which is another than that of dots.
+        let upper = match behind {
+            Some((hlc, _)) => schema::history_stamp_end(path, hlc),
+            None => schema::after_prefix(&prefix),
+        };
+        let mut rows: Vec<Row> = Vec::new();
+        for row in self.range(Keyspace::History, &prefix, Some(&upper)).rev() {
             let (key, value) = row?;
             let refuse = |_| StoreError::row(Keyspace::History, &key);
             let (hlc, dot) = schema::history_rank(&*self.lives, prefix.len(), &key).map_err(refuse)?;
-            Ok((hlc, dot, schema::is_concurrent(&value).map_err(refuse)?))
-        })
-        .collect()
+            if behind.is_some_and(|behind| (hlc, dot) <= behind)
+                || schema::is_removed(&value).map_err(refuse)?
+            {
+                continue;
+            }
+            if rows.len() >= limit && rows.last().is_some_and(|last| last.0 < hlc) {
+                break;
+            }
+            rows.push((hlc, dot, schema::is_concurrent(&value).map_err(refuse)?));
+        }
+        rows.sort_unstable();
+        rows.truncate(limit);
+        Ok(rows)
+    }
+
+    fn removals(&self, from_ms: u64, until_ms: u64, limit: usize) -> Result<Vec<Removal>, StoreError> {
+        let bound = |ms: u64| schema::prefixed(&[schema::REMOVAL], &ms.to_be_bytes());
+        let rows = self.range(Keyspace::Conflicts, &bound(from_ms), Some(&bound(until_ms)));
+        rows.take(limit)
+            .map(|row| {
+                let (key, _) = row?;
+                schema::removal_parts(&*self.lives, &key)
+                    .map_err(|_| StoreError::row(Keyspace::Conflicts, &key))
+            })
+            .collect()
+    }
+
+    fn kept_extent(&self, id: &[u8; 16]) -> Result<Option<Extent>, StoreError> {
+        let key = schema::prefixed(&[schema::KEPT_ID], id);
+        let Some(value) = self.raw.get(Keyspace::Conflicts, &key)? else { return Ok(None) };
+        let extent = schema::take_extent(&*self.lives, &value);
+        extent.map(Some).map_err(|_| StoreError::row(Keyspace::Conflicts, &key))
+    }
+
+    fn kept(&self, first: Dot, last: u64, limit: usize) -> Result<Vec<KeptRow>, StoreError> {
+        let Some(life) = self.life_index(first.node, first.epoch) else { return Ok(Vec::new()) };
+        let row = |key: &[u8], value: &[u8]| {
+            let row = schema::take_kept_row(&*self.lives, value);
+            row.map_err(|_| StoreError::row(Keyspace::Conflicts, key))
+        };
+        let lower = schema::kept_key(life, first.seq);
+        if first.seq == last {
+            // Found or not without looking at its neighbours, which is most of what is asked.
+            let value = self.raw.get(Keyspace::Conflicts, &lower)?;
+            return value.iter().take(limit).map(|value| row(&lower, value)).collect();
+        }
+        let upper = schema::kept_key(life, last);
+        let rows = self.raw.range(Keyspace::Conflicts, Bound::Included(&lower), Bound::Included(&upper));
+        rows.take(limit)
+            .map(|found| {
+                let (key, value) = found?;
+                row(&key, &value)
+            })
+            .collect()
+    }
+
+    fn kept_times(&self, from_ms: u64, until_ms: u64, limit: usize) -> Result<Vec<(u64, Dot)>, StoreError> {
+        let bound = |ms: u64| schema::prefixed(&[schema::KEPT_TIME], &ms.to_be_bytes());
+        let rows = self.range(Keyspace::Conflicts, &bound(from_ms), Some(&bound(until_ms)));
+        rows.take(limit)
+            .map(|row| {
+                let (key, _) = row?;
+                schema::kept_time_parts(&*self.lives, &key)
+                    .map_err(|_| StoreError::row(Keyspace::Conflicts, &key))
+            })
+            .collect()
+    }
+
+    fn superseded(&self, path: &Path, hlc: Hlc, dot: Dot) -> Result<Option<Superseded>, StoreError> {
+        let Some(life) = self.life_index(dot.node, dot.epoch) else { return Ok(None) };
+        let mut key = schema::history_prefix(path);
+        schema::put_history_rank(&mut key, hlc, life, dot.seq);
+        let Some(value) = self.raw.get(Keyspace::History, &key)? else { return Ok(None) };
+        let row = schema::take_superseded(&*self.lives, &value);
+        row.map(Some).map_err(|_| StoreError::row(Keyspace::History, &key))
+    }
+
+    fn restamp(&self) -> Result<Option<Place>, StoreError> {
+        let Some(value) = self.raw.get(Keyspace::Meta, schema::META_RESTAMP)? else { return Ok(None) };
+        let place = schema::take_place(&value);
+        place.map(Some).map_err(|_| StoreError::row(Keyspace::Meta, schema::META_RESTAMP))
     }
 
     fn settled(&self, path: &Path) -> Result<u32, StoreError> {
@@ -264,6 +368,26 @@ impl<S: RawSnapshot> View for Snapshot<S> {
             floor.raise(Dot { node, epoch, seq: u64::from_be_bytes(*seq) });
         }
         Ok(floor)
+    }
+
+    fn alive(&self) -> Result<Vec<(NodeId, Epoch, Proof)>, StoreError> {
+        let read = |key: &[u8], value: &[u8]| {
+            let mut from = Reader::new(key);
+            let node = NodeId(from.array("key of a living node")?);
+            from.finish("key of a living node")?;
+            schema::take_alive(value).map(|(epoch, proof)| (node, epoch, proof))
+        };
+        self.rows_of_meta(schema::META_ALIVE, read)
+    }
+
+    fn doubted(&self) -> Result<Vec<(Life, Doubted)>, StoreError> {
+        let read = |key: &[u8], value: &[u8]| {
+            let mut from = Reader::new(key);
+            let life = (NodeId(from.array("key of a doubted life")?), take_epoch(&mut from)?);
+            from.finish("key of a doubted life")?;
+            schema::take_doubted(value).map(|doubted| (life, doubted))
+        };
+        self.rows_of_meta(schema::META_DOUBT, read)
     }
 
     fn counters(&self) -> Result<Counters, StoreError> {

@@ -30,6 +30,8 @@ pub struct Store<E: Engine> {
     lives: LifeTable,
     published: Arc<RwLock<Arc<LifeTable>>>,
     sync: SyncPolicy,
+    /// The store has an older format than what is written from now on: the next commit says so.
+    is_older: bool,
 }
 
 /// The reading side: takes snapshots, from any thread, without waiting for the writer.
@@ -70,8 +72,8 @@ impl<E: Engine> Store<E> {
     /// number of documents.
     pub fn open(engine: E, sync: SyncPolicy) -> Result<Store<E>, StoreError> {
         let raw = engine.snapshot();
-        match raw.get(Keyspace::Meta, schema::META_FORMAT)? {
-            Some(found) => check_format(&found)?,
+        let is_older = match raw.get(Keyspace::Meta, schema::META_FORMAT)? {
+            Some(found) => check_format(&found, schema::FORMAT)? < schema::FORMAT,
             None => {
                 // Only a store that was never written to has no format.
                 for keyspace in [Keyspace::Meta, Keyspace::Documents, Keyspace::Log] {
@@ -84,11 +86,12 @@ impl<E: Engine> Store<E> {
                     }
                 }
                 let mut batch = RawBatch::new();
-                batch.put(Keyspace::Meta, schema::META_FORMAT, schema::FORMAT.to_be_bytes().to_vec());
+                put_format(&mut batch);
                 engine.commit(batch)?;
                 engine.sync()?;
+                false
             }
-        }
+        };
         let mut lives = LifeTable::default();
         let prefix = schema::META_LIFE;
         let upper = schema::after_prefix(prefix);
@@ -103,7 +106,7 @@ impl<E: Engine> Store<E> {
         }
         drop(raw);
         let published = Arc::new(RwLock::new(Arc::new(lives.clone())));
-        Ok(Store { engine: Arc::new(engine), lives, published, sync })
+        Ok(Store { engine: Arc::new(engine), lives, published, sync, is_older })
     }
 
     /// A reading side.
@@ -123,6 +126,16 @@ impl<E: Engine> Store<E> {
 
     /// Mints the epoch of this start and makes it durable, whatever the sync policy: before any write of it.
     pub fn begin_epoch(&mut self, unix_ms: u64, random: u16) -> Result<Epoch, StoreError> {
+        self.begin_epoch_with(unix_ms, random, |_| Vec::new())
+    }
+
+    /// The same, with notes that belong to that epoch: all of it or nothing.
+    pub fn begin_epoch_with<'a>(
+        &mut self,
+        unix_ms: u64,
+        random: u16,
+        notes: impl FnOnce(Epoch) -> Vec<(&'a str, Vec<u8>)>,
+    ) -> Result<Epoch, StoreError> {
         let stored = self.engine.snapshot().get(Keyspace::Meta, schema::META_EPOCH)?;
         let last = match stored {
             Some(bytes) => {
@@ -135,7 +148,10 @@ impl<E: Engine> Store<E> {
         let epoch = Epoch::after(last, unix_ms, random);
         let mut batch = RawBatch::new();
         batch.put(Keyspace::Meta, schema::META_EPOCH, epoch.0.to_be_bytes().to_vec());
-        self.engine.commit(batch)?;
+        for (name, value) in notes(epoch) {
+            batch.put(Keyspace::Meta, schema::prefixed(schema::META_NOTE, name.as_bytes()), value);
+        }
+        self.write(batch)?;
         self.engine.sync()?;
         Ok(epoch)
     }
@@ -151,8 +167,29 @@ impl<E: Engine> Store<E> {
         let mut batch = RawBatch::new();
         let key = schema::prefixed(schema::META_NOTE, name.as_bytes());
         batch.put(Keyspace::Meta, key, value.to_vec());
-        self.engine.commit(batch)?;
+        self.write(batch)?;
         Ok(self.engine.sync()?)
+    }
+
+    /// Commits rows, and with the first of them what they are written in: nothing is changed before, so that whoever wrote
+    /// the store can still open it when this start comes to nothing.
+    fn write(&mut self, mut batch: RawBatch) -> Result<(), StoreError> {
+        if self.is_older {
+            put_format(&mut batch);
+        }
+        self.engine.commit(batch)?;
+        self.is_older = false;
+        Ok(())
+    }
+
+    /// Whether there is housekeeping to do; see [`Engine::wants_housekeeping`].
+    pub fn wants_housekeeping(&self) -> bool {
+        self.engine.wants_housekeeping()
+    }
+
+    /// Does it, and waits for the device; see [`Engine::keep_house`].
+    pub fn keep_house(&mut self) -> Result<(), StoreError> {
+        Ok(self.engine.keep_house()?)
     }
 
     /// Ends the store so that the next open is fast. Readers that are left keep it open; then this only syncs.
@@ -199,6 +236,24 @@ impl<E: Engine> Store<E> {
             let key = schema::expiry_key(*expires_ms, &path.key());
             rows.set(Keyspace::Conflicts, verbatim(&key), present.then_some(()), put_nothing);
         }
+        for (row, present) in &batch.removals {
+            let key = schema::removal_key(lives, row);
+            rows.set(Keyspace::Conflicts, verbatim(&key), present.then_some(()), put_nothing);
+        }
+        for (dot, row) in &batch.kept {
+            let key = schema::kept_key(lives.index_of(dot.node, dot.epoch), dot.seq);
+            let put_row = |out: &mut Vec<u8>, row| schema::put_kept_row(out, lives, row);
+            rows.set(Keyspace::Conflicts, verbatim(&key), row.as_ref(), put_row);
+        }
+        for (id, extent) in &batch.kept_ids {
+            let key = schema::prefixed(&[schema::KEPT_ID], id);
+            let put_extent = |out: &mut Vec<u8>, extent| schema::put_extent(out, lives, extent);
+            rows.set(Keyspace::Conflicts, verbatim(&key), extent.as_ref(), put_extent);
+        }
+        for ((at_ms, dot), present) in &batch.kept_times {
+            let key = schema::kept_time_key(*at_ms, lives.index_of(dot.node, dot.epoch), dot.seq);
+            rows.set(Keyspace::Conflicts, verbatim(&key), present.then_some(()), put_nothing);
+        }
         for (path, open) in &batch.open_conflicts {
             let key = schema::conflict_key(schema::CONFLICT_OPEN, &path.key());
             rows.set(Keyspace::Conflicts, verbatim(&key), open.then_some(()), put_nothing);
@@ -216,6 +271,17 @@ impl<E: Engine> Store<E> {
             let key = life_key(schema::META_FLOOR, lives, dot.node, dot.epoch);
             let put_seq = |out: &mut Vec<u8>, seq: u64| out.extend_from_slice(&seq.to_be_bytes());
             rows.set(Keyspace::Meta, verbatim(&key), Some(dot.seq), put_seq);
+        }
+        for (node, alive) in &batch.alive {
+            let key = schema::prefixed(schema::META_ALIVE, &node.0);
+            rows.set(Keyspace::Meta, verbatim(&key), *alive, schema::put_alive);
+        }
+        for (life, doubted) in &batch.doubted {
+            let key = schema::prefixed(schema::META_DOUBT, &schema::life_bytes(*life));
+            rows.set(Keyspace::Meta, verbatim(&key), doubted.as_ref(), schema::put_doubted);
+        }
+        if let Some(place) = batch.restamp {
+            rows.set(Keyspace::Meta, verbatim(schema::META_RESTAMP), place, schema::put_place);
         }
         if let Some(counters) = &batch.counters {
             let key = verbatim(schema::META_COUNTERS);
@@ -238,7 +304,7 @@ impl<E: Engine> Commit for Store<E> {
 
     fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         let rows = self.rows(batch);
-        self.engine.commit(rows)?;
+        self.write(rows)?;
         if self.sync == SyncPolicy::EveryCommit {
             self.engine.sync()?;
         }
@@ -259,13 +325,37 @@ fn index_bytes(at: usize) -> [u8; 4] {
     u32::try_from(at).unwrap_or(u32::MAX).to_be_bytes()
 }
 
-fn check_format(found: &[u8]) -> Result<(), StoreError> {
-    let found = found.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes));
-    match found {
-        Some(schema::FORMAT) => Ok(()),
-        Some(found) if found > schema::FORMAT => {
-            Err(StoreError::NewerFormat { found, supported: schema::FORMAT })
-        }
+fn put_format(batch: &mut RawBatch) {
+    batch.put(Keyspace::Meta, schema::META_FORMAT, schema::FORMAT.to_be_bytes().to_vec());
+}
+
+/// The format of a store, if it is one that a program reads whose newest is `newest`.
+fn check_format(found: &[u8], newest: u32) -> Result<u32, StoreError> {
+    let oldest = schema::FORMAT_MIN;
+    match found.try_into().map(u32::from_be_bytes) {
+        Ok(found) if (oldest..=newest).contains(&found) => Ok(found),
+        Ok(found) if found > newest => Err(StoreError::NewerFormat { found, oldest, newest }),
         _ => Err(StoreError::row(Keyspace::Meta, schema::META_FORMAT)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_program_reads_its_own_format_and_those_before() {
+        let check = |format: u32, newest| check_format(&format.to_be_bytes(), newest);
+        assert_eq!(check(1, schema::FORMAT).unwrap(), 1);
+        assert_eq!(check(2, schema::FORMAT).unwrap(), 2);
+        let error = check(3, schema::FORMAT).unwrap_err();
+        assert_eq!(error.to_string(), "the store has format 3, and this version reads formats 1 to 2");
+        // What the program that knew format 1 only says of a store that has been written to since.
+        let error = check(2, 1).unwrap_err();
+        assert!(matches!(error, StoreError::NewerFormat { found: 2, .. }), "{error}");
+        assert!(matches!(check(0, schema::FORMAT), Err(StoreError::Row { .. })));
+        assert!(matches!(check_format(b"more than a number", schema::FORMAT), Err(StoreError::Row { .. })));
     }
 }

@@ -409,7 +409,7 @@ fn a_directory_has_one_handle() {
     let refused = FjallEngine::open(directory.path(), small()).err().unwrap();
     assert!(matches!(&refused, EngineError::Locked { holder: Some(pid), .. } if *pid == std::process::id()));
     let text = refused.to_string();
-    assert!(text.contains("stop that process or choose another data directory"), "{text}");
+    assert!(text.contains("this very process"), "{text}");
 
     let output = child("child_opens", directory.path()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

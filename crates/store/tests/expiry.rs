@@ -36,7 +36,7 @@ impl Process {
         let epoch = store.begin_epoch(at(now_ms).wall_ms, 1).unwrap();
         let policy = Arc::new(Policy::new(Strategy::LastWriteWins));
         let config = Config { anti_entropy_interval_ms: None, ..Config::default() };
-        let start = Start { node: NodeId([1; 16]), epoch, seed: 1, config, policy };
+        let start = Start { node: NodeId([1; 16]), epoch, seed: 1, config, policy, statements: Vec::new() };
         let replica = Replica::open(start, at(now_ms), &store.snapshot()).unwrap();
         Process { store, replica }
     }
@@ -49,7 +49,10 @@ impl Process {
     fn write(&mut self, at_path: &str, change: Change, ttl_ms: Option<u64>, now_ms: u64) {
         let ttl = ttl_ms.map(|ms| Ttl::of_ms(ms).unwrap());
         let (path, condition, observed) = (path(at_path), Condition::Always, Observed::All);
-        self.handle(Input::Write(RequestId(1), Write { path, change, condition, observed, ttl }), now_ms);
+        self.handle(
+            Input::Write(RequestId(1), Write { path, change, condition, observed, ttl, once: None }),
+            now_ms,
+        );
     }
 
     fn put(&mut self, at_path: &str, ttl_ms: Option<u64>, now_ms: u64) {

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is a failure of the test")]
 
-use rejoin_store::engine::{Keyspace, RawBatch};
+use rejoin_replica::{Batch, Commit as _};
+use rejoin_store::engine::{Keyspace, RawBatch, RawSnapshot as _};
 use rejoin_store::{Engine as _, MemoryEngine, Store, StoreError, SyncPolicy};
 
 fn opened(row: Option<(Keyspace, &[u8], &[u8])>) -> Result<(), StoreError> {
@@ -33,4 +34,31 @@ fn a_newer_format_is_named() {
     let error = opened(Some((Keyspace::Meta, b"format", &99u32.to_be_bytes()))).unwrap_err();
     assert!(matches!(error, StoreError::NewerFormat { found: 99, .. }), "{error}");
     opened(Some((Keyspace::Meta, b"format", b"?"))).unwrap_err();
+}
+
+fn format_of(engine: &MemoryEngine) -> u32 {
+    let row = engine.snapshot().get(Keyspace::Meta, b"format").unwrap().unwrap();
+    u32::from_be_bytes(*row.first_chunk().unwrap())
+}
+
+#[test]
+fn a_store_of_format_1_is_one_of_format_2_from_its_first_commit_on() {
+    let first_commits: [fn(&mut Store<MemoryEngine>); 3] = [
+        |store| {
+            store.begin_epoch(1, 1).unwrap();
+        },
+        |store| store.set_note("name", b"note").unwrap(),
+        |store| store.commit(Batch::default()).unwrap(),
+    ];
+    for commit in first_commits {
+        let engine = MemoryEngine::new();
+        let mut batch = RawBatch::new();
+        batch.put(Keyspace::Meta, b"format".to_vec(), 1u32.to_be_bytes().to_vec());
+        engine.commit(batch).unwrap();
+        let mut store = Store::open(engine.clone(), SyncPolicy::EveryCommit).unwrap();
+        assert_eq!(format_of(&engine), 1, "opening alone changes nothing");
+        commit(&mut store);
+        assert_eq!(format_of(&engine), 2);
+        Store::open(engine, SyncPolicy::EveryCommit).unwrap();
+    }
 }

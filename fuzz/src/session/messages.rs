@@ -7,8 +7,8 @@ use rejoin_replica::json::{Json, JsonLimits};
 use rejoin_replica::message::{Entry, Holder, Leaf, PathState, Question, Range};
 use rejoin_replica::path::Path;
 use rejoin_replica::{
-    Body, Content, Document, Expiry, Field, Fields, Message, Replica, Summary, Unit, Version, View as _,
-    frontier_digest,
+    Body, Content, Document, Expiry, Field, Fields, Kept, Message, Once, Replica, Shown, Summary, Unit,
+    Version, View as _, frontier_digest,
 };
 use rejoin_store::Snapshot;
 use rejoin_store::engine::MemorySnapshot;
@@ -24,6 +24,8 @@ pub(super) struct Maker<'a> {
     pub(super) skew_ms: u64,
     /// The next number of each peer, so that most dots are new and in order.
     pub(super) next: &'a mut [u64; PEERS],
+    /// The number of the last exchange that a peer opened. Odd and even ones are of either end.
+    pub(super) exchange: &'a mut u64,
 }
 
 /// Nodes other than the replica.
@@ -103,7 +105,9 @@ impl Maker<'_> {
                 let mut values = self.replica.counters().values;
                 frontier[0] ^= u8::from(garbled & 1 > 0);
                 values.count ^= u64::from(garbled & 2 > 0);
-                Message::Probe { frontier, values }
+                // Now and then one that was used before.
+                *self.exchange += bytes.below(3);
+                Message::Probe { exchange: *self.exchange, frontier, values }
             }
             2 => Message::Same,
             3 => Message::Differ,
@@ -119,7 +123,10 @@ impl Maker<'_> {
             6 => Message::Answer { rows: self.frontier(bytes), documents: bytes.below(3) },
             7 => Message::Push(self.entries(bytes)),
             8 => Message::Chunk(self.entries(bytes)),
-            9 => Message::CaughtUp { claims: self.frontier(bytes) },
+            9 => {
+                let exchange = *bytes.pick(&[1, 2, 3, *self.exchange, *self.exchange, 0]);
+                Message::CaughtUp { exchange, claims: self.frontier(bytes) }
+            }
             10 => Message::Credit(if bytes.one_in(16) { bytes.word() } else { bytes.below(256) }),
             11 => Message::AuditOpen { frontier: self.frontier(bytes), floor: self.floor(bytes) },
             12 => Message::AuditAccept { frontier: self.frontier(bytes), floor: self.floor(bytes) },
@@ -147,12 +154,35 @@ impl Maker<'_> {
             19 => Message::Question((0..bytes.below(3)).map(|_| self.question(bytes)).collect()),
             20 => Message::Holders(
                 (0..bytes.below(4))
-                    .map(|_| Holder { id: self.any_dot(bytes), node: self.node(bytes) })
+                    .map(|_| {
+                        let (id, node) = (self.any_dot(bytes), self.node(bytes));
+                        Holder { id, digest: [0; 16], node, key: [0; 32], signature: [0; 64] }
+                    })
                     .collect(),
             ),
             21 => Message::Have(self.frontier(bytes)),
             22 => Message::Graft,
+            // Of what there is already: the corpus keeps its meaning.
+            _ if *self.exchange % 3 == 1 => Message::Kept(vec![self.kept()]),
             _ => Message::Prune,
+        }
+    }
+
+    /// What was answered to a write that there is, or is not.
+    fn kept(&self) -> Kept {
+        let seq = 1 + *self.exchange / 2;
+        let dot = Dot { node: peer(0), epoch: Epoch(1), seq };
+        Kept {
+            dot,
+            hlc: Hlc::of_wall(self.wall_ms),
+            once: Once { id: [seq as u8 & 3; 16], print: [0; 8] },
+            unit: Unit { first: seq, last: seq },
+            created: true,
+            shown: Shown::Sent,
+            etag: None,
+            conflicts: 0,
+            expires_ms: None,
+            past: None,
         }
     }
 

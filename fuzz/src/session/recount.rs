@@ -28,6 +28,7 @@ pub(super) fn recount(
         sequence: counters.sequence,
         sequence_floor: counters.sequence_floor,
         hlc: counters.hlc,
+        kept: snapshot.kept_times(0, u64::MAX, usize::MAX).expect("times of kept answers").len() as u64,
         ..Counters::default()
     };
     let mut live: BTreeMap<Dot, Path> = BTreeMap::new();
@@ -36,19 +37,29 @@ pub(super) fn recount(
     let (mut open, mut settled): (Vec<Path>, Vec<(Path, u32)>) = (Vec::new(), Vec::new());
     let mut ends: Vec<(u64, Path)> = Vec::new();
     let mut summaries: Vec<(Vec<u8>, Summary)> = Vec::new();
+    let removed = snapshot.removals(0, u64::MAX, usize::MAX).expect("removals");
+    expected.history += removed.len() as u64;
     for (path, record) in &documents {
         let document = &record.document;
         assert!(document.vv().tops().next().is_some(), "{path} has no past");
         for version in document.versions() {
             assert!(frontier.contains(version.dot), "{path}: {} is live and not applied", version.dot);
             assert!(document.vv().covers(version.dot), "{path}: {} is not covered", version.dot);
-            assert!(version.hlc <= counters.hlc, "{path}: the clock is behind {}", version.dot);
             let elsewhere = live.insert(version.dot, path.clone());
             assert!(elsewhere.is_none(), "{} is live at {path} and {elsewhere:?}", version.dot);
         }
-        let history: Vec<_> = snapshot.history(path).collect::<Result<_, _>>().expect("history");
+        let mut history: Vec<_> = snapshot.history(path).collect::<Result<_, _>>().expect("history");
+        // What a peer's word removed is counted below, and may outlive its record.
+        history.retain(|row| row.word.is_none());
         assert_eq!(history.len(), record.history as usize, "{path}: history rows");
         assert!(record.history <= versions_max, "{path}: more history than allowed");
+        // By where they stand: a row of a stamp from the future stands at the time at which it was replaced.
+        let oldest = snapshot.oldest_history(path, None, record.oldest.len()).expect("the oldest rows");
+        assert_eq!(record.oldest, oldest, "{path}: the oldest history rows");
+        for (hlc, dot, concurrent) in &oldest {
+            let row = history.iter().find(|row| row.version.dot == *dot && row.version.hlc >= *hlc);
+            assert_eq!(row.map(|row| row.concurrent), Some(*concurrent), "{path}: the history row of {dot}");
+        }
         for row in &history {
             assert!(document.version(row.version.dot).is_none(), "{path}: a live version in history");
         }
@@ -93,10 +104,11 @@ pub(super) fn recount(
     assert_eq!(found, feed, "feed");
     assert_eq!(rows(Keyspace::History) as u64, expected.history, "history rows");
     assert_eq!(rows(Keyspace::Tombstones), graves.len(), "tombstone rows");
+    let kept = kept(snapshot);
     assert_eq!(
         rows(Keyspace::Conflicts),
-        open.len() + settled.len() + ends.len(),
-        "rows of conflicts and expiries"
+        open.len() + settled.len() + ends.len() + removed.len() + kept,
+        "rows of indexes"
     );
     ends.sort();
     let found = snapshot.expiries(0, None, u64::MAX, usize::MAX).expect("expiries");
@@ -109,6 +121,22 @@ pub(super) fn recount(
     // A stamp that is the greatest of all is above every range.
     assert!(found.iter().all(|grave| graves.contains(grave)), "tombstones {found:?}, expected {graves:?}");
     digests(snapshot, &summaries, counters.values);
+}
+
+/// The rows of answers that are kept: each is there under its write and its time, and its request under its name.
+fn kept(snapshot: &Snapshot<MemorySnapshot>) -> usize {
+    let times = snapshot.kept_times(0, u64::MAX, usize::MAX).expect("times of kept answers");
+    let mut names = BTreeSet::new();
+    for (at_ms, dot) in &times {
+        let row = snapshot.kept(*dot, dot.seq, 1).expect("a kept answer").pop();
+        let row = row.unwrap_or_else(|| panic!("{dot} has a time and no answer"));
+        assert_eq!((row.at_ms, row.kept.dot), (*at_ms, *dot), "a kept answer");
+        let id = row.kept.once.id;
+        if snapshot.kept_extent(&id).expect("a name").is_some_and(|extent| extent.covers(*dot)) {
+            names.insert(id);
+        }
+    }
+    2 * times.len() + names.len()
 }
 
 /// The fences of each level sum up to the whole, and each to its run.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use rejoin_causal::{Dot, Epoch, Frontier, NodeId};
 use rejoin_replica::codec::{decode, encode};
+use rejoin_replica::message::Holder;
 use rejoin_replica::path::Path;
 use rejoin_replica::{
-    Audit, AuditStep, CatchUp, CatchUpStep, Change, Condition, Config, Effect, Input, LinkId, Message, Now,
-    Observed, Policy, Replica, RequestId, Start, Strategy, Ttl, View as _, Write,
+    Audit, AuditStep, CatchUp, CatchUpStep, Change, Condition, Config, Doubt, Effect, Input, Key, LinkId,
+    Message, Now, Observed, Once, Policy, Proof, Replica, RequestId, Start, Statement, Strategy, Ttl,
+    View as _, Write,
 };
 use rejoin_store::engine::MemorySnapshot;
 use rejoin_store::{MemoryEngine, Snapshot, Store, SyncPolicy};
@@ -28,6 +30,9 @@ const EVENTS_MAX: usize = 1_000;
 
 /// Commits between two recounts of the whole store.
 const COMMITS_PER_RECOUNT: usize = 64;
+
+/// The greatest document that is sent, in bytes.
+const DOCUMENT_BYTES_MAX: usize = 600;
 
 /// One link, as the shell has it.
 #[derive(Default)]
@@ -58,11 +63,14 @@ pub(super) struct World<'a> {
     rounds: BTreeSet<RequestId>,
     ledger: Ledger,
     next: [u64; PEERS],
+    exchange: u64,
     next_id: u64,
     messages: usize,
     commits: usize,
     /// A clone was seen: the shell will answer with a new identity.
     renewing: bool,
+    /// Doubts of the identity that is left.
+    signed: Vec<Statement>,
     frontier: Frontier,
 }
 
@@ -79,18 +87,31 @@ impl<'a> World<'a> {
             tombstone_retention_ms: 5_000,
             clock_skew_max_ms: 1_000,
             quarantine_entries_max: 4,
+            quarantine_bytes_max: 2_000,
+            quarantine_peer_entries_max: 3,
+            quarantine_peer_bytes_max: 1_000,
+            session_silence_max_ms: 60_000,
             push_queue_bytes_max: 512,
             chunk_bytes_max: 256,
             credit_bytes: 512,
+            siblings_max: 3,
+            siblings_bytes_max: 250,
+            document_bytes_max: DOCUMENT_BYTES_MAX,
             removals_max: 3,
             removals_share_percent: 5,
+            removals_window_ms: 1_000,
             removals_allowed: flags & 8 > 0,
+            suspicions_max: 2,
+            suspicion_hold_ms: 2_000,
+            unexplained_rows_max: 8,
             collect_batch_max: 3,
             collect_interval_ms: 500,
             expire_grace_ms: 1_000,
             expire_stagger_ms: 200,
             expire_batch_max: 2,
             expire_interval_ms: 50,
+            kept_retention_ms: 4_000,
+            kept_max: 5,
         };
         let rule = |prefix| Path::parse(prefix).expect("a path");
         let policy = Policy::new(Strategy::LastWriteWins)
@@ -101,7 +122,14 @@ impl<'a> World<'a> {
         let now = Now { wall_ms: 1_700_000_000_000, steady_ms: 5_000 };
         let epoch = store.begin_epoch(now.wall_ms, 1).expect("an epoch");
         let (node, policy) = (NodeId([1; 16]), Arc::new(policy));
-        let start = Start { node, epoch, seed: 1, config: config.clone(), policy: Arc::clone(&policy) };
+        let start = Start {
+            node,
+            epoch,
+            seed: 1,
+            config: config.clone(),
+            policy: Arc::clone(&policy),
+            statements: Vec::new(),
+        };
         let replica = Replica::open(start, now, &store.snapshot()).expect("a replica");
         let mut world = World {
             script,
@@ -121,10 +149,12 @@ impl<'a> World<'a> {
             rounds: BTreeSet::new(),
             ledger: Ledger::default(),
             next: [0; PEERS],
+            exchange: 0,
             next_id: 1,
             messages: 0,
             commits: 0,
             renewing: false,
+            signed: Vec::new(),
             frontier: Frontier::new(),
         };
         world.link_up();
@@ -246,6 +276,7 @@ impl<'a> World<'a> {
             wall_ms: self.now.wall_ms,
             skew_ms: self.config.clock_skew_max_ms,
             next: &mut self.next,
+            exchange: &mut self.exchange,
         };
         make(&mut maker, &mut self.script)
     }
@@ -325,7 +356,12 @@ impl<'a> World<'a> {
         let ttl = (self.writes.len() % 4 == 3)
             .then(|| Ttl::of_ms(self.writes.len() as u64 * 50))
             .and_then(Result::ok);
-        let write = Write { path, change, condition, observed, ttl };
+        let mut write = Write { path, change, condition, observed, ttl, once: None };
+        if self.writes.len() % 3 == 1 {
+            // Each with a key of its own: a write is done here as often as it is asked for.
+            let key = Key::parse(&self.writes.len().to_string()).expect("a key");
+            write.once = Some(Once::new(&key, std::slice::from_ref(&write)));
+        }
         let request = self.request();
         self.writes.insert(request, write.clone());
         self.group.push(Input::Write(request, write));
@@ -375,9 +411,12 @@ impl<'a> World<'a> {
                     port.said(message);
                 }
                 CatchUpStep::Wait => return,
-                CatchUpStep::Done { claims, documents } => {
+                CatchUpStep::Withheld(path) => {
+                    self.group.push(Input::Withheld { link, path, unswept: false });
+                }
+                CatchUpStep::Done { claims, documents, unclaimed, withheld } => {
                     port.serving = None;
-                    self.group.push(Input::Served { link, claims, documents });
+                    self.group.push(Input::Served { link, claims, documents, unclaimed, withheld });
                     return;
                 }
             }
@@ -415,7 +454,8 @@ impl<'a> World<'a> {
                 self.node = NodeId([0x40 + (self.commits % 64) as u8; 16]);
                 self.epoch = self.store.begin_epoch(self.now.wall_ms, 3).expect("an epoch");
                 self.seq = 0;
-                self.group.push(Input::Renewed { node: self.node, epoch: self.epoch });
+                let statements = std::mem::take(&mut self.signed);
+                self.group.push(Input::Renewed { node: self.node, epoch: self.epoch, statements });
             }
         }
     }
@@ -454,11 +494,13 @@ impl<'a> World<'a> {
                     assert!(!why.is_empty());
                     self.ports.remove(&link);
                 }
-                Effect::Serve(link, known) => {
+                Effect::Serve { link, known, exchange } => {
                     let Some(port) = self.ports.get_mut(&link) else { continue };
                     assert!(port.serving.is_none(), "a catch-up is served while another is");
                     let (most, credit) = (self.config.chunk_bytes_max, self.config.credit_bytes);
-                    let serving = CatchUp::new(self.store.snapshot(), &known, most, credit);
+                    let document = self.config.document_bytes_max;
+                    let snapshot = self.store.snapshot();
+                    let serving = CatchUp::new(snapshot, &known, exchange, most, credit, document);
                     port.serving = Some(serving.expect("a catch-up"));
                 }
                 Effect::Grant(link, bytes) => {
@@ -486,9 +528,19 @@ impl<'a> World<'a> {
                     assert!(!alone || queued == ours, "{queued:?} are counted, {ours:?} are queued");
                 }
                 Effect::ReplyAll(..) => panic!("nobody asked for a batch"),
-                Effect::Alarm(_) => {}
+                Effect::Alarm(_) | Effect::Restamped { .. } => {}
+                Effect::Held(..) | Effect::Released(..) => panic!("nobody asked for what is held"),
+                Effect::Attest { id, digest } => {
+                    let (node, key, signature) = (self.node, [0; 32], [0; 64]);
+                    self.group.push(Input::Attested(Holder { id, digest, node, key, signature }));
+                }
                 Effect::Holder(_, node) => assert_ne!(node, self.node, "a node gives itself a receipt"),
-                Effect::Renew => self.renewing = true,
+                Effect::Renew { doubts } => {
+                    let proof = Proof { key: [0; 32], signature: [0; 64] };
+                    let sign = |doubt: Doubt| Statement { life: doubt.life, kind: doubt.kind(), proof };
+                    self.signed = doubts.into_iter().map(sign).collect();
+                    self.renewing = true;
+                }
             }
         }
         for (link, (before, bytes)) in pushed {
@@ -564,6 +616,7 @@ impl<'a> World<'a> {
             seed: 2,
             config: self.config.clone(),
             policy: Arc::clone(&self.policy),
+            statements: Vec::new(),
         };
         self.replica = Replica::open(start, self.now, &self.store.snapshot()).expect("a replica");
         let after = (self.replica.frontier().clone(), self.replica.floor().clone(), *self.replica.counters());
@@ -585,18 +638,25 @@ impl Port {
     fn audit(&mut self, step: AuditStep, snapshot: Reading) {
         let messages = match (step, &mut self.audit) {
             (AuditStep::Open, audit) => {
-                let (opened, messages) = Audit::open(snapshot).expect("a digest session");
+                let (opened, messages) = Audit::open(snapshot, DOCUMENT_BYTES_MAX).expect("a digest session");
                 *audit = Some(opened);
                 messages
             }
             (AuditStep::Accept, audit) => {
-                let (accepted, messages) = Audit::accept(snapshot).expect("a digest session");
+                let (accepted, messages) =
+                    Audit::accept(snapshot, DOCUMENT_BYTES_MAX).expect("a digest session");
                 *audit = Some(accepted);
                 messages
             }
             (AuditStep::Compare(message), Some(audit)) => audit.compare(message).expect("a comparison"),
             (AuditStep::Continue, Some(audit)) => audit.go_on().expect("a request"),
-            (AuditStep::Reply(paths), Some(audit)) => audit.reply(&paths).expect("states"),
+            (AuditStep::Reply(paths), Some(audit)) => {
+                let mut messages = audit.reply(paths).expect("states");
+                while audit.has_more() {
+                    messages.extend(audit.more().expect("states"));
+                }
+                messages
+            }
             (_, audit) => {
                 *audit = None;
                 return;

@@ -170,6 +170,7 @@ impl Network {
             condition: Condition::Always,
             observed: Observed::All,
             ttl: None,
+            once: None,
         };
         let process = self.nodes[node].process.as_ref()?;
         let before = process.replica.frontier().clone();
@@ -331,6 +332,7 @@ impl Network {
             seed,
             config: Config::default(),
             policy: Arc::new(Policy::new(Strategy::LastWriteWins)),
+            statements: Vec::new(),
         };
         let Ok(replica) = Replica::open(start, now, &store.snapshot()) else { return };
         this.life += 1;
@@ -425,12 +427,13 @@ impl Network {
     fn perform(&mut self, node: usize, effect: Effect) {
         match effect {
             Effect::Send(link, frame) => self.send(node, link, frame),
-            Effect::Serve(link, known) => {
+            Effect::Serve { link, known, exchange } => {
                 let Some(process) = &mut self.nodes[node].process else { return };
                 let config = Config::default();
                 let snapshot = process.store.snapshot();
+                let (chunk, document) = (config.chunk_bytes_max, config.document_bytes_max);
                 if let Ok(reader) =
-                    CatchUp::new(snapshot, &known, config.chunk_bytes_max, config.credit_bytes)
+                    CatchUp::new(snapshot, &known, exchange, chunk, config.credit_bytes, document)
                 {
                     process.serving.insert(link, reader);
                     self.serve(node, link);
@@ -456,9 +459,11 @@ impl Network {
                 Ok(CatchUpStep::Send(message)) => {
                     self.send_bytes(node, link, Bytes::from(codec::encode(&message)));
                 }
-                Ok(CatchUpStep::Done { claims, documents }) => {
+                // Documents are small in these worlds.
+                Ok(CatchUpStep::Withheld(_)) => {}
+                Ok(CatchUpStep::Done { claims, documents, unclaimed, withheld }) => {
                     process.serving.remove(&link);
-                    self.tell(node, Input::Served { link, claims, documents });
+                    self.tell(node, Input::Served { link, claims, documents, unclaimed, withheld });
                     return;
                 }
                 Ok(CatchUpStep::Wait) | Err(_) => return,

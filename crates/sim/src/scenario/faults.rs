@@ -7,7 +7,7 @@ use crate::disk::DiskFault;
 use crate::node::{Backup, CrashPoint};
 use crate::rng::Rng;
 use crate::violation::Violation;
-use crate::world::World;
+use crate::world::{Image, Tells, World};
 
 /// One kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,11 +50,21 @@ pub enum Fault {
     DiskLoss,
     /// Links are added and taken away, and nodes join.
     Rewiring,
+    /// A member says what is not so: claims, receipts, floors and pasts that it made up.
+    Liar,
+    /// A running machine is copied with its memory, and both go on.
+    MemoryClone,
+    /// A machine is set back to what it was a while ago, memory and disk.
+    MemoryRevert,
+    /// A wall clock is wrong for long, by minutes or years, and then right again.
+    ClockWrong,
+    /// A member answers what it was asked, and says that values are gone which are there.
+    Denial,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 19] = [
+    pub const ALL: [Fault; 24] = [
         Fault::LinkCut,
         Fault::OneWayStall,
         Fault::FlappingLink,
@@ -74,6 +84,11 @@ impl Fault {
         Fault::ReadError,
         Fault::DiskLoss,
         Fault::Rewiring,
+        Fault::MemoryClone,
+        Fault::MemoryRevert,
+        Fault::Liar,
+        Fault::ClockWrong,
+        Fault::Denial,
     ];
 
     /// Its name in commands and figures.
@@ -98,6 +113,11 @@ impl Fault {
             Fault::ReadError => "read-error",
             Fault::DiskLoss => "disk-loss",
             Fault::Rewiring => "rewiring",
+            Fault::Liar => "liar",
+            Fault::MemoryClone => "memory-clone",
+            Fault::MemoryRevert => "memory-revert",
+            Fault::ClockWrong => "clock-wrong",
+            Fault::Denial => "denial",
         }
     }
 
@@ -128,6 +148,11 @@ impl Fault {
             Fault::ReadError => (15, 250),
             Fault::DiskLoss => (5, 150),
             Fault::Rewiring => (25, 250),
+            Fault::Liar => (40, 150),
+            Fault::MemoryClone => (8, 80),
+            Fault::MemoryRevert => (15, 80),
+            Fault::ClockWrong => (15, 200),
+            Fault::Denial => (40, 100),
         }
     }
 }
@@ -169,7 +194,11 @@ pub(super) struct Faults {
     sources: Vec<Source>,
     mending: Rng,
     backups: Vec<(usize, Backup)>,
+    images: Vec<(usize, Image)>,
     flapping: Vec<usize>,
+    /// Nodes whose clocks are wrong.
+    wrong: Vec<usize>,
+    righting: Rng,
 }
 
 impl Faults {
@@ -189,12 +218,33 @@ impl Faults {
             Source { fault, per_mille, chance }
         });
         let mending = Rng::of_seed(seed ^ 0x3e4d << 44);
-        Faults { sources: sources.collect(), mending, backups: Vec::new(), flapping: Vec::new() }
+        let righting = Rng::of_seed(seed ^ 0xc10c << 44);
+        Faults {
+            sources: sources.collect(),
+            mending,
+            backups: Vec::new(),
+            images: Vec::new(),
+            flapping: Vec::new(),
+            wrong: Vec::new(),
+            righting,
+        }
+    }
+
+    /// Whether some process may run twice in this world, or go on from what it was.
+    pub(super) fn copies(&self) -> bool {
+        let kinds = [Fault::Restore, Fault::Clone, Fault::MemoryClone, Fault::MemoryRevert];
+        self.sources.iter().any(|source| source.per_mille > 0 && kinds.contains(&source.fault))
+    }
+
+    /// Whether somebody lies in this world and is believed.
+    pub(super) fn denies(&self) -> bool {
+        self.sources.iter().any(|source| source.per_mille > 0 && source.fault == Fault::Denial)
     }
 
     /// One step: what was broken may mend, and each fault may strike.
     pub(super) fn happen(&mut self, world: &mut World) -> Result<(), Violation> {
         self.mend(world);
+        self.set_clocks_right(world);
         for at in 0..self.sources.len() {
             let source = &mut self.sources[at];
             if !source.chance.chance(source.per_mille) {
@@ -231,6 +281,19 @@ impl Faults {
                 world.end_stall(edge);
             }
         }
+    }
+
+    /// Clocks that are wrong come right, now and then.
+    fn set_clocks_right(&mut self, world: &mut World) {
+        let righting = &mut self.righting;
+        self.wrong.retain(|node| {
+            let right = righting.chance(40);
+            if right {
+                world.set_clock(*node, Clock::default());
+                world.trace.mark("a wrong clock came right");
+            }
+            !right
+        });
     }
 
     fn rewire(&mut self, world: &mut World, chance: &mut Rng, node: usize, edge: usize) -> bool {
@@ -366,10 +429,47 @@ impl Faults {
             Fault::ReadError => world.break_disk(node, DiskFault::Read(chance.below(12))),
             Fault::DiskLoss => {
                 self.backups.retain(|(of, _)| *of != node);
+                self.images.retain(|(of, _)| *of != node);
                 world.lose_disk(node);
                 true
             }
+            Fault::ClockWrong => {
+                let far =
+                    [600_000, 600_000, 3_600_000, TEN_YEARS_MS, TEN_YEARS_MS, -600_000, -TEN_YEARS_MS / 5];
+                let offset_ms = *chance.pick(&far);
+                world.set_clock(node, Clock { offset_ms, drift_ppm: 0 });
+                if !self.wrong.contains(&node) {
+                    self.wrong.push(node);
+                }
+                true
+            }
             Fault::Rewiring => self.rewire(world, chance, node, edge),
+            Fault::MemoryClone => {
+                let name = format!("{}{}", world.nodes[node].name, world.nodes.len());
+                let tells = tells(chance);
+                let room = world.nodes.len() < NODES_MAX;
+                let twin = if room { world.copy_machine(node, &name, tells) } else { None };
+                if let Some(twin) = twin {
+                    world.connect(chance.index(twin), twin);
+                    if chance.chance(300) {
+                        world.connect(node, twin);
+                    }
+                }
+                twin.is_some()
+            }
+            Fault::MemoryRevert => {
+                if chance.chance(500) || self.images.is_empty() {
+                    self.images.extend(world.image(node).map(|image| (node, image)));
+                    false
+                } else {
+                    let (node, image) = self.images.swap_remove(chance.index(self.images.len()));
+                    let tells = tells(chance);
+                    world.set_back(node, &image, tells);
+                    true
+                }
+            }
+            Fault::Liar => world.lie(chance),
+            Fault::Denial => world.deny(chance),
             Fault::SlowLink => {
                 let delay = *chance.pick(&[5, 500, 3_000]);
                 if edges > 0 {
@@ -382,6 +482,15 @@ impl Faults {
             world.count_fault(fault.name());
         }
         Ok(())
+    }
+}
+
+/// How a copied machine hears of it: mostly by itself, within a second or so.
+fn tells(chance: &mut Rng) -> Tells {
+    match chance.below(5) {
+        0 => Tells::Nothing,
+        1 => Tells::ClockJump(chance.between(0, 2_000)),
+        _ => Tells::Generation(chance.between(0, 1_000)),
     }
 }
 

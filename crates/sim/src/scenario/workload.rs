@@ -133,6 +133,6 @@ impl Workload {
         }
         let ttl = self.ttl.chance(self.ttls).then(|| *self.ttl.pick(&[1, 20, 300, 3_000, 20_000]));
         let ttl = ttl.and_then(|ms: u64| Ttl::of_ms(self.ttl.between(1, ms)).ok());
-        Some(Write { path, change, condition, observed, ttl })
+        Some(Write { path, change, condition, observed, ttl, once: None })
     }
 }

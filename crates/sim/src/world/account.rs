@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rejoin_causal::Dot;
+use rejoin_causal::{Dot, Hlc};
 use rejoin_replica::path::Path;
 use rejoin_replica::{
-    Change, Condition, Document, Effect, Expiry, Observed, Refusal, Ttl, View, Write, Written,
+    Change, Condition, Document, Effect, Expiry, Observed, Refusal, Replay, Ttl, View, Write, Written,
 };
 
 use super::World;
 use super::group::Heard;
+use super::memory::Doubtful;
 use crate::node::NodeSnapshot;
-use crate::oracle::{Content, Known, Object, Rule};
+use crate::oracle::{Content, Known, Object, Rule, no_newer_than};
 use crate::plant::Plant;
 use crate::strategies::rule;
 use crate::violation::{Promise, Violation, ensure};
@@ -23,16 +24,25 @@ impl World {
         node: usize,
         before: &NodeSnapshot,
         ended: &[(Path, Document)],
+        released: &[Effect],
         heard: Heard,
+        doubtful: &Doubtful,
     ) -> Result<(), Violation> {
         let this = &self.nodes[node];
         let Some(process) = &this.process else { return Ok(()) };
         let (id, epoch, last_seq) = (this.id, this.epoch, process.last_seq);
         let mut minted = Vec::new();
+        let again: BTreeSet<Dot> = released
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Restamped { dot, .. } => Some(*dot),
+                _ => None,
+            })
+            .collect();
         for (path, document) in ended {
             for version in document.versions() {
                 let dot = version.dot;
-                if dot.node == id && dot.epoch == epoch && dot.seq > last_seq {
+                if dot.node == id && dot.epoch == epoch && dot.seq > last_seq && !again.contains(&dot) {
                     minted
                         .extend(version.body.expiry.map(|expiry| (dot, version.hlc, expiry, path, document)));
                 }
@@ -69,7 +79,11 @@ impl World {
             let observed: BTreeSet<Dot> =
                 there.iter().copied().filter(|dot| !live(dot) && due(dot)).collect();
             let rank = self.oracle.writes().get(&ended).map(|write| write.hlc);
-            ensure(observed.contains(&ended) && rank == Some(of), Promise::Expiry, || {
+            // What ends with a stamp from the future stands no later than its end.
+            let rank = rank.map(|rank| rank.min(Hlc(hlc.0 - 1)));
+            self.check_not_doubted(node, dot, doubtful)?;
+            let clear = !self.oracle.is_tainted(path) && !self.oracle.is_forked_dot(dot);
+            ensure(!clear || observed.contains(&ended) && rank == Some(of), Promise::Expiry, || {
                 format!(
                     "{name} ends {ended:?} of {path:?} at {wall_ms}: {:?}",
                     self.oracle.writes().get(&ended)
@@ -106,6 +120,97 @@ impl World {
         Ok(())
     }
 
+    /// Tells the oracle of the versions that a node has minted again because a wrong clock had stamped them, and checks that
+    /// each says what it said before.
+    pub(super) fn account_restamped(
+        &mut self,
+        node: usize,
+        released: &[Effect],
+        heard: Heard,
+    ) -> Result<(), Violation> {
+        let Some(process) = &self.nodes[node].process else { return Ok(()) };
+        let snapshot = process.store.snapshot();
+        let read = |error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}"));
+        let mut live: BTreeMap<Path, BTreeSet<Dot>> = BTreeMap::new();
+        let mut minted = Vec::new();
+        // Backwards from what is there now.
+        for effect in released.iter().rev() {
+            let Effect::Restamped { path, replaced, dot } = effect else { continue };
+            let record = snapshot.record(path).map_err(read)?;
+            let document = record.map(|record| record.document).unwrap_or_default();
+            let live = live
+                .entry(path.clone())
+                .or_insert_with(|| document.versions().iter().map(|version| version.dot).collect());
+            live.remove(dot);
+            let version = document.version(*dot).cloned();
+            minted.push((path.clone(), *replaced, *dot, version, live.clone()));
+            live.insert(*replaced);
+        }
+        for (path, replaced, dot, version, kept) in minted.into_iter().rev() {
+            let this = &self.nodes[node];
+            let (name, wall_ms) = (this.name.clone(), this.clock.now(self.now_ms).wall_ms);
+            let known = self.oracle.writes().get(&replaced).cloned();
+            let (Some(version), Some(old)) = (version, known) else {
+                let detail = format!("{name} minted {replaced:?} of {path:?} again, as {dot:?}");
+                return Err(Violation::new(Promise::Converges, detail));
+            };
+            // A number with two meanings tells nothing of what was minted again.
+            let clear = !self.oracle.is_tainted(&path) && !self.oracle.is_forked_dot(replaced);
+            let from_the_future = old.hlc.unix_ms() > wall_ms + this.config.clock_skew_max_ms;
+            ensure(!clear || from_the_future && replaced.node == this.id, Promise::StampsGrow, || {
+                format!("{name} minted {replaced:?} of {path:?} again at {wall_ms}: {old:?}")
+            })?;
+            let (mut content, mut expires_ms) = (old.content, old.expires_ms);
+            if let Some(ms) = expires_ms.filter(|ms| *ms >= old.hlc.unix_ms()) {
+                expires_ms = Some(ms.min(version.hlc.unix_ms() + (ms - old.hlc.unix_ms())));
+            }
+            if let Content::Fields(fields) = &mut content {
+                no_newer_than(fields, (version.hlc, dot));
+            }
+            if let Content::End(of, ended) = content {
+                match version.body.expiry {
+                    Some(Expiry::Of(stands, _)) => content = Content::End(stands.min(of), ended),
+                    _ => {
+                        // The wrong clock had ended it before its time.
+                        let value = self.oracle.written_at(&path, ended).cloned();
+                        let value = value.filter(|value| value.expires_ms.is_some_and(|ms| ms > wall_ms));
+                        let Some(value) = value else {
+                            let detail =
+                                format!("{name} brought {ended:?} of {path:?} back, which had ended");
+                            return Err(Violation::new(Promise::Expiry, detail));
+                        };
+                        self.trace.mark("a value that had ended too early came back");
+                        (content, expires_ms) = (value.content, value.expires_ms);
+                    }
+                }
+            }
+            self.trace.mark("a version was minted again");
+            self.trace.mix(&[6, dot.epoch.0, dot.seq, version.hlc.0]);
+            self.restamped.insert(path.clone());
+            let known = Known {
+                path,
+                hlc: version.hlc,
+                content,
+                expires_ms,
+                observed: BTreeSet::from([replaced]),
+                kept,
+                acknowledged: false,
+            };
+            self.oracle.record(dot, known)?;
+            let this = &mut self.nodes[node];
+            if let Some(process) = this.process.as_mut() {
+                ensure(dot.seq == process.last_seq + 1, Promise::DotsAreUnique, || {
+                    format!("{name} minted {dot:?} after {}", process.last_seq)
+                })?;
+                process.last_seq = dot.seq;
+            }
+            if heard != Heard::Nothing {
+                this.promised.insert(dot);
+            }
+        }
+        Ok(())
+    }
+
     /// Tells the oracle of the writes of a group, in order.
     pub(super) fn account(
         &mut self,
@@ -113,6 +218,7 @@ impl World {
         before: &NodeSnapshot,
         released: &[Effect],
         heard: Heard,
+        doubtful: &Doubtful,
     ) -> Result<(), Violation> {
         let mut live: BTreeMap<Path, BTreeSet<Dot>> = BTreeMap::new();
         let wall_ms = self.nodes[node].clock.now(self.now_ms).wall_ms;
@@ -120,8 +226,32 @@ impl World {
         let mut done: Vec<(Write, Result<&Written, &Refusal>)> = Vec::new();
         for effect in released {
             match effect {
+                // What was done before was accounted for then.
+                Effect::Reply(request, Ok(written)) if written.replay != Replay::No => {
+                    let once = self.pending.remove(request).and_then(|write| write.once);
+                    let first = self.keyed.get(&written.dot).map(|once| once.id);
+                    // The number may stand for two writes, of which this node has the other.
+                    let twice = self.oracle.is_forked_dot(written.dot);
+                    ensure(twice || once.map(|once| once.id) == first, Promise::Once, || {
+                        format!("{} gives an answer of another request: {written:?}", self.nodes[node].name)
+                    })?;
+                    self.trace.mark("answered again");
+                }
+                Effect::Reply(request, Err(refusal)) if **refusal == Refusal::KeyReused => {
+                    self.pending.remove(request);
+                }
+                Effect::ReplyAll(request, Ok(written))
+                    if written.iter().any(|written| written.replay != Replay::No) =>
+                {
+                    self.pending_batches.remove(request);
+                    self.trace.mark("answered again");
+                }
                 Effect::Reply(request, answer) => {
                     let write = self.pending.remove(request);
+                    // It may be sent again in the same group.
+                    if let (Some(once), Ok(written)) = (write.as_ref().and_then(|write| write.once), answer) {
+                        self.keyed.insert(written.dot, once);
+                    }
                     done.extend(write.map(|write| (write, answer.as_deref().map_err(|refusal| &**refusal))));
                 }
                 Effect::ReplyAll(request, answer) => {
@@ -150,6 +280,9 @@ impl World {
                 versions.map(|version| version.dot).collect()
             });
             let rule = rule(&write.path);
+            // Where dots name two writes, what is there is not told by its dots.
+            let this = &self.nodes[node];
+            let clear = !self.oracle.is_tainted(&write.path) && !self.oracle.is_forked((this.id, this.epoch));
             let visible = self.oracle.visible(rule, versions, wall_ms);
             let settles = write.change.settles();
             let there = visible.is_some() || (settles && !versions.is_empty());
@@ -171,26 +304,39 @@ impl World {
                 Change::Resolve(_) => versions.len() > 1 && seen,
                 _ => rule != Rule::FirstWriteWins || visible.is_none(),
             };
+            let kept = match &write.observed {
+                Observed::All => 0,
+                Observed::These(dots) => versions.iter().filter(|dot| !dots.contains(dot)).count(),
+            };
+            let crowded =
+                kept > 0 && kept + 1 > self.nodes[node].config.siblings_max && kept + 1 > versions.len();
+            let allowed = allowed && !crowded;
             let name = &self.nodes[node].name;
+            if crowded {
+                self.trace.mark("too many siblings for a write");
+            }
             match answer {
                 Ok(written) => {
-                    ensure(admitted != Some(false) && allowed, Promise::Admission, || {
+                    ensure(!clear || admitted != Some(false) && allowed, Promise::Admission, || {
                         format!("{name} accepts {write:?} over {visible:?}")
                     })?;
                     let this = &self.nodes[node];
                     let last_seq = this.process.as_ref().map_or(0, |process| process.last_seq);
                     let expected = Dot { node: this.id, epoch: this.epoch, seq: last_seq + 1 };
                     let reuses = self.settings.plant == Some(Plant::ReuseEpoch);
+                    self.check_not_doubted(node, written.dot, doubtful)?;
                     ensure(written.dot == expected || reuses, Promise::DotsAreUnique, || {
                         format!("{name} minted {:?} and should have minted {expected:?}", written.dot)
                     })?;
-                    // The clock has seen every stamp that was merged here.
+                    // The clock has seen every stamp that was merged here and is not from the future.
+                    let reach_ms = wall_ms + this.config.clock_skew_max_ms;
                     let newest = versions
                         .iter()
                         .filter_map(|dot| self.oracle.writes().get(dot))
-                        .map(|known| known.hlc);
+                        .map(|known| known.hlc)
+                        .filter(|hlc| hlc.unix_ms() <= reach_ms);
                     let newest = newest.max().unwrap_or_default();
-                    ensure(written.hlc > newest, Promise::StampsGrow, || {
+                    ensure(!clear || written.hlc > newest, Promise::StampsGrow, || {
                         format!("{name} stamps {:?} over {newest:?} at {:?}", written.hlc, write.path)
                     })?;
                     let observed: BTreeSet<Dot> = match &write.observed {
@@ -226,7 +372,7 @@ impl World {
                     }
                     let shown = self.oracle.visible(rule, versions, wall_ms);
                     let found = written.visible.value.as_ref().map(|json| json.get::<Object>().ok());
-                    ensure(found == shown.clone().map(Some), Promise::Strategy, || {
+                    ensure(!clear || found == shown.clone().map(Some), Promise::Strategy, || {
                         format!("{write:?} made {:?}, and should have made {shown:?}", written.visible)
                     })?;
                     let this = &mut self.nodes[node];
@@ -239,7 +385,7 @@ impl World {
                 }
                 Err(_) => {
                     self.trace.mark("write refused");
-                    ensure(admitted != Some(true) || !allowed, Promise::Admission, || {
+                    ensure(!clear || admitted != Some(true) || !allowed, Promise::Admission, || {
                         format!("{name} refuses {write:?} over {visible:?}: {answer:?}")
                     })?;
                 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rejoin_causal::{Dot, Frontier};
+use rejoin_causal::{Dot, Epoch, Frontier};
+use rejoin_replica::config::DOCUMENT_BYTES_MAX;
 use rejoin_replica::path::Path;
 use rejoin_replica::{Effect, Replica, Start, View};
 
@@ -11,6 +12,7 @@ use super::World;
 use super::group::Asked;
 use crate::check;
 use crate::node::{Committed, NodeSnapshot};
+use crate::scenario::Fault;
 use crate::violation::{Promise, Violation, ensure};
 
 impl World {
@@ -44,21 +46,33 @@ impl World {
             // So can one that comes out of quarantine.
             return Ok(());
         }
-        // A catch-up reads a snapshot that may hold what would be forgotten. A link that was closed takes its reader along.
+        // A catch-up that is to bring what would be forgotten reads a snapshot that has it. A link that was closed takes its
+        // reader along.
         let closes = committed.released.iter().any(|effect| matches!(effect, Effect::Close(..)));
-        let serving = this.process.as_ref().map_or(0, |process| process.serving.len());
-        ensure(closes || serving == 0, Promise::Collection, || {
-            format!("{} forgets {:?} while it serves {serving} catch-ups", this.name, committed.removed)
-        })?;
-        let oldest_ms =
-            this.clock.now(self.now_ms).wall_ms.saturating_sub(this.config.tombstone_retention_ms);
-        for path in &committed.removed {
+        let wall_ms = this.clock.now(self.now_ms).wall_ms;
+        let oldest_ms = wall_ms.saturating_sub(this.config.tombstone_retention_ms);
+        // A stamp from the future tells no age. Somebody has collected what is below the floor; who, may be told just now.
+        let reach_ms = wall_ms + this.config.clock_skew_max_ms;
+        let mut floor = before.floor().map_err(read)?;
+        for other in (0..self.nodes.len()).filter(|other| *other != node) {
+            if let Some(snapshot) = self.snapshot(other) {
+                floor.join(&snapshot.floor().map_err(read)?);
+            }
+        }
+        for path in committed.removed.iter().filter(|path| !self.oracle.is_tainted(path)) {
             let record = before
                 .record(path)
                 .map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
             let versions = record.iter().flat_map(|record| record.document.versions());
             for version in versions {
-                let old = self.oracle.is_tombstone(version.dot) && version.hlc.unix_ms() <= oldest_ms;
+                let readers = this.process.iter().flat_map(|process| process.serving.values());
+                let served = readers.filter(|serving| serving.reader.missing().contains(version.dot)).count();
+                ensure(closes || served == 0, Promise::Collection, || {
+                    format!("{} forgets {:?} while it serves {version:?}", this.name, path)
+                })?;
+                let stamp_ms = version.hlc.unix_ms();
+                let ageless = stamp_ms > reach_ms && floor.covers(version.dot);
+                let old = self.oracle.is_tombstone(version.dot) && (stamp_ms <= oldest_ms || ageless);
                 ensure(old, Promise::Collection, || {
                     format!("{} forgets {path:?} with {:?} at {oldest_ms}", this.name, version)
                 })?;
@@ -77,7 +91,7 @@ impl World {
                 continue;
             };
             let pushes = end.queue.iter().filter(|frame| frame.push);
-            let waiting: u64 = pushes.map(|frame| frame.bytes.len() as u64).sum();
+            let waiting: u64 = pushes.filter_map(|frame| frame.counted).sum();
             ensure(waiting <= bound.max(now_bytes), Promise::Bounded, || {
                 format!("{} has {waiting} bytes of pushes in a queue of {bound}", self.nodes[node].name)
             })?;
@@ -106,10 +120,11 @@ impl World {
         }
         for dot in fresh.iter() {
             let path = self.oracle.path_of(dot);
-            ensure(path.is_some(), Promise::FrontierIsTrue, || {
+            ensure(path.is_some() || self.lied, Promise::FrontierIsTrue, || {
                 format!("{} claims {dot:?}, which nobody minted", this.name)
             })?;
             touched.extend(path.cloned());
+            self.check_kept(node, dot, &snapshot)?;
         }
         for path in touched.iter().filter(|_| !this.damaged) {
             self.check_path(node, path)?;
@@ -131,20 +146,43 @@ impl World {
         Ok(())
     }
 
+    /// Whoever has applied a write knows its request, whether the write is live or not: unless clocks do not agree on how long
+    /// ago it was, or the number names two writes.
+    fn check_kept(&self, node: usize, dot: Dot, snapshot: &NodeSnapshot) -> Result<(), Violation> {
+        let this = &self.nodes[node];
+        let Some(once) = self.keyed.get(&dot).filter(|_| !this.damaged && !self.lied) else { return Ok(()) };
+        let faults = self.trace.faults();
+        let timely = [Fault::ClockWrong, Fault::ClockFarAhead, Fault::LongAbsence]
+            .iter()
+            .all(|fault| !faults.contains_key(fault.name()));
+        if !timely || self.oracle.is_forked((dot.node, dot.epoch)) || self.oracle.is_in_doubt(dot) {
+            return Ok(());
+        }
+        let rows = snapshot
+            .kept(dot, dot.seq, 1)
+            .map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
+        ensure(rows.iter().any(|row| row.kept.once == *once), Promise::Once, || {
+            format!("{} has {dot:?} and does not know its request", this.name)
+        })
+    }
+
     /// No reader sees half of an atomic batch: where one of its versions is live, the others are too, or were replaced by
-    /// somebody. Digest sessions bring documents one by one and are left out.
+    /// somebody. Digest sessions bring documents one by one and are left out, and so are worlds where a document may be too
+    /// large to travel: the others of its batch do not wait for it.
     ///
     /// Says whether there was any of another node to look at.
     fn check_units(&self, node: usize, touched: &BTreeSet<Path>) -> Result<bool, Violation> {
         let this = &self.nodes[node];
         let Some(process) = this.process.as_ref().filter(|_| !this.damaged) else { return Ok(false) };
-        if self.trace.marks().contains_key("exchange") {
+        let withholds = self.settings.config.document_bytes_max < DOCUMENT_BYTES_MAX;
+        if withholds || self.trace.marks().contains_key("exchange") {
             return Ok(false);
         }
         let mut of_others = false;
         let snapshot = process.store.snapshot();
+        let is_clear = |unit: &&Vec<Dot>| !unit.iter().any(|dot| self.oracle.is_in_doubt(*dot));
         let is_touched = |dot: &Dot| self.oracle.path_of(*dot).is_some_and(|path| touched.contains(path));
-        for unit in self.units.iter().filter(|unit| unit.iter().any(is_touched)) {
+        for unit in self.units.iter().filter(|unit| unit.iter().any(is_touched)).filter(is_clear) {
             let (mut live, mut gone) = (None, Vec::new());
             for dot in unit {
                 let Some(path) = self.oracle.path_of(*dot) else { continue };
@@ -159,7 +197,9 @@ impl World {
             if live.is_none() {
                 continue;
             }
-            let missing = gone.into_iter().find(|(path, dot)| !self.was_replaced(path, *dot));
+            let missing = gone
+                .into_iter()
+                .find(|(path, dot)| !self.was_replaced(path, *dot) && !self.oracle.is_lost_to_a_lie(*dot));
             of_others |= live.is_some_and(|dot| dot.node != this.id);
             ensure(missing.is_none(), Promise::Atomic, || {
                 format!("{} shows {live:?} and not {missing:?}, which were written together", this.name)
@@ -171,6 +211,9 @@ impl World {
     pub(super) fn check_path(&self, node: usize, path: &Path) -> Result<(), Violation> {
         let this = &self.nodes[node];
         let Some(process) = &this.process else { return Ok(()) };
+        if self.oracle.is_tainted(path) {
+            return Ok(());
+        }
         let record = process
             .store
             .snapshot()
@@ -183,8 +226,18 @@ impl World {
         let covered = |dot: Dot| record.as_ref().is_none_or(|record| record.document.vv().covers(dot));
         let forgiven = |dot: Dot| (exchanged || covered(dot)) && self.was_replaced(path, dot);
         let document = record.as_ref().map(|record| &record.document);
+        // The older of two processes under one name takes nothing of what the newer has made, nor that it hides what is here,
+        // until digests are compared.
+        let newer = Dot { node: this.id, epoch: Epoch(this.epoch.0 + 1), seq: 0 }..=Dot {
+            node: this.id,
+            epoch: Epoch(u64::MAX),
+            seq: u64::MAX,
+        };
+        let is_older = || self.oracle.writes().range(newer).next().is_some();
+        let was_older = self.trace.marks().contains_key("clone alarm");
+        let epochs_bind = self.epochs_bind() && !was_older && !is_older();
         self.oracle
-            .check_path(path, process.replica.frontier(), document, false, self.epochs_bind(), forgiven)
+            .check_path(path, process.replica.frontier(), document, false, epochs_bind, forgiven)
             .map_err(|violation| Violation {
                 detail: format!("{}: {}", this.name, violation.detail),
                 ..violation
@@ -211,6 +264,7 @@ impl World {
             seed: 0,
             config: this.config.clone(),
             policy: Arc::clone(&this.policy),
+            statements: Vec::new(),
         };
         let opened = Replica::open(start, this.clock.now(self.now_ms), &process.store.snapshot())
             .map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
@@ -225,6 +279,9 @@ impl World {
         })?;
         ensure(opened.floor() == running.floor(), Promise::RowsAgree, || {
             format!("{}: stored floor {:?}, running {:?}", this.name, opened.floor(), running.floor())
+        })?;
+        ensure(opened.doubted() == running.doubted(), Promise::RowsAgree, || {
+            format!("{}: stored {:?}, running {:?}", this.name, opened.doubted(), running.doubted())
         })?;
         ensure(opened.counters() == running.counters(), Promise::RowsAgree, || {
             format!("{}: stored {:?}, running {:?}", this.name, opened.counters(), running.counters())

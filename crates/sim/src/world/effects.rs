@@ -4,10 +4,15 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use rejoin_replica::message::Entry;
-use rejoin_replica::{Alarm, Audit, AuditStep, CatchUp, CatchUpStep, Effect, Input, LinkId, Message, codec};
+use rejoin_replica::path::Path;
+use rejoin_replica::{
+    Alarm, Audit, AuditStep, CatchUp, CatchUpStep, Doubt, Effect, Input, LinkId, Message, Statement,
+    StatementKind, codec,
+};
+use rejoin_store::StoreError;
 
 use super::{Event, World};
-use crate::node::{Auditing, Serving};
+use crate::node::{Auditing, NodeSnapshot, Serving};
 use crate::plant::Plant;
 use crate::violation::{Promise, Violation, ensure};
 
@@ -23,7 +28,10 @@ impl World {
             Effect::Send(link, bytes) => self.send(node, link, bytes, true)?,
             Effect::Close(link, why) => {
                 self.note(|world| format!("{} closes {link:?}: {why}", world.nodes[node].name));
-                let honest = !why.contains("violation") && !why.contains("malformed");
+                // Whoever knows a life of its own only by half meets numbers of it that it never gave.
+                let this = &self.nodes[node];
+                let halved = self.oracle.is_forked((this.id, this.epoch));
+                let honest = halved || !why.contains("violation") && !why.contains("malformed");
                 ensure(honest, Promise::Protocol, || {
                     format!("{} closes {link:?}: {why}", self.nodes[node].name)
                 })?;
@@ -36,7 +44,7 @@ impl World {
                     self.end_down(connection, end);
                 }
             }
-            Effect::Serve(link, known) => {
+            Effect::Serve { link, known, exchange } => {
                 if !self.links.contains_key(&link) {
                     return Ok(());
                 }
@@ -44,8 +52,15 @@ impl World {
                 let token = self.new_id();
                 let Some(process) = self.process(node, life) else { return Ok(()) };
                 let snapshot = process.store.snapshot();
-                let reader = CatchUp::new(snapshot, &known, config.chunk_bytes_max, config.credit_bytes)
-                    .map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
+                let reader = CatchUp::new(
+                    snapshot,
+                    &known,
+                    exchange,
+                    config.chunk_bytes_max,
+                    config.credit_bytes,
+                    config.document_bytes_max,
+                )
+                .map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
                 let serving = Serving { reader, stepping: true, token, uncommitted_bytes: 0, claimed: false };
                 if process.serving.insert(link, serving).is_some() {
                     self.trace.mark("catch-up replaced another");
@@ -74,9 +89,18 @@ impl World {
             Effect::RoundDone(request, report) => {
                 self.rounds.insert(request, report);
             }
+            // Told to the oracle already.
+            Effect::Restamped { .. } | Effect::Released(..) => {}
+            Effect::Held(request, held) => {
+                self.held.insert(request, held);
+            }
             Effect::Holder(request, holder) => self.holder(node, request, holder)?,
             Effect::Status(request, status) => {
                 let room = self.nodes[node].config.quarantine_entries_max as u64;
+                let bytes = self.nodes[node].config.quarantine_bytes_max as u64;
+                ensure(status.quarantined_bytes <= bytes, Promise::Bounded, || {
+                    format!("{} holds {} bytes", self.nodes[node].name, status.quarantined_bytes)
+                })?;
                 ensure(status.quarantined <= room, Promise::Bounded, || {
                     format!("{} holds {} documents", self.nodes[node].name, status.quarantined)
                 })?;
@@ -95,20 +119,48 @@ impl World {
             }
             Effect::Alarm(alarm) => {
                 self.note(|world| format!("{} alarms {alarm:?}", world.nodes[node].name));
+                if let Alarm::LifeDoubted { life, .. } = &alarm {
+                    self.oracle.doubt(*life);
+                }
                 self.trace.mark(match &alarm {
-                    Alarm::Clone { .. } => "clone alarm",
+                    Alarm::Clone { .. } | Alarm::OlderClone { .. } => "clone alarm",
                     Alarm::RemovalsStopped { .. } => "removals stopped",
+                    Alarm::Unasked { .. } => "a message nobody asked for",
+                    Alarm::UnmadeWrite { .. } => "a write never made was named",
+                    Alarm::UnsignedReceipts { .. } => "unsigned receipts",
+                    Alarm::UnexplainedRows { .. } => "claims of unknown lives cut",
+                    Alarm::RemovalsHeld { .. } => "removals held back",
+                    Alarm::OwnWriteRemoved { .. } => "own write removed by a peer",
                     Alarm::Quarantined { .. } => "quarantined",
                     Alarm::Resolver(_) => "resolver failed",
+                    Alarm::LifeDoubted { .. } => "a life was doubted",
+                    Alarm::SameDotTwice { .. } => "a dot with two meanings",
+                    Alarm::Undeliverable { .. } => "undeliverable",
+                    Alarm::Siblings { .. } => "many siblings",
+                    Alarm::ClockAhead { .. } => "stamps ahead of the clock",
+                    Alarm::ClockRecovered { .. } => "stamps follow the clock again",
+                    Alarm::ClockDiffers { .. } => "most peers have another time",
+                    Alarm::ClockAgrees => "most peers have the same time again",
+                    Alarm::PeerClock { .. } => "a peer has another time",
+                    Alarm::PeerClockAgrees { .. } => "a peer has the same time again",
                 });
+                // Who answers what it was asked is not taken for somebody who does not.
+                let accused = matches!(alarm, Alarm::Unasked { .. } | Alarm::UnexplainedRows { .. });
+                ensure(!accused || self.lied, Promise::Protocol, || {
+                    format!("{} alarms {alarm:?}, and nobody lies", self.nodes[node].name)
+                })?;
                 self.nodes[node].alarms.push(alarm);
             }
-            Effect::Renew => {
+            Effect::Attest { id, digest } => {
+                let holder = self.attest(self.nodes[node].id, id, digest);
+                self.tell(node, Input::Attested(holder));
+            }
+            Effect::Renew { doubts } => {
                 let renew = self
                     .process(node, life)
                     .is_some_and(|process| !std::mem::replace(&mut process.renewing, true));
                 if renew {
-                    self.after(1, 30, Event::Renewed { node, life });
+                    self.after(1, 30, Event::Renewed { node, life, doubts });
                 }
             }
         }
@@ -116,17 +168,24 @@ impl World {
     }
 
     /// A new identity is durable; the node leaves all links and dials again.
-    pub(super) fn renewed(&mut self, node: usize, life: u64) -> Result<(), Violation> {
+    pub(super) fn renewed(&mut self, node: usize, life: u64, doubts: &[Doubt]) -> Result<(), Violation> {
         let id = self.new_node_id();
         let random = (self.rng.bits() & 0xffff) as u16;
         let wall_ms = self.nodes[node].clock.now(self.now_ms).wall_ms;
         let failed = |error| Violation::new(Promise::RowsAgree, format!("a store fails: {error}"));
+        let mut statements: Vec<Statement> =
+            doubts.iter().map(|doubt| World::sign(doubt.life, doubt.kind())).collect();
+        let signs = self.settings.signs;
         let Some(process) = self.process(node, life) else { return Ok(()) };
+        World::keep_signed(&mut process.store, &statements)?;
         process.store.set_note("id", &id.0).map_err(failed)?;
         let epoch = process.store.begin_epoch(wall_ms, random).map_err(failed)?;
+        if signs {
+            statements.push(World::sign((id, epoch), StatementKind::Alive));
+        }
         self.trace.mark("identity renewed");
         self.note(|world| format!("{} becomes {id:?} {epoch:?}", world.nodes[node].name));
-        self.tell(node, Input::Renewed { node: id, epoch });
+        self.tell(node, Input::Renewed { node: id, epoch, statements });
         let connections: Vec<(u64, usize)> = self
             .connections
             .iter()
@@ -172,7 +231,7 @@ impl World {
         if early && !serving.claimed {
             serving.claimed = true;
             let claims = serving.reader.missing().clone();
-            let claim = Message::CaughtUp { claims };
+            let claim = Message::CaughtUp { exchange: serving.reader.exchange(), claims };
             self.send(node, link, Bytes::from(codec::encode(&claim)), false)?;
             self.after(0, 5, Event::Step { node, life, link, token });
             return Ok(());
@@ -206,9 +265,14 @@ impl World {
                 serving.stepping = false;
                 self.trace.mark("catch-up waits for credit");
             }
-            CatchUpStep::Done { claims, documents } => {
+            CatchUpStep::Withheld(path) => {
+                self.trace.mark("a document too large to travel");
+                self.tell(node, Input::Withheld { link, path, unswept: false });
+                self.after(0, 5, Event::Step { node, life, link, token });
+            }
+            CatchUpStep::Done { claims, documents, unclaimed, withheld } => {
                 process.serving.remove(&link);
-                self.tell(node, Input::Served { link, claims, documents });
+                self.tell(node, Input::Served { link, claims, documents, unclaimed, withheld });
             }
         }
         Ok(())
@@ -265,18 +329,21 @@ impl World {
             return Ok(());
         };
         let reader = auditing.reader.take();
+        let document_bytes_max = self.nodes[node].config.document_bytes_max;
         self.arm_reads(node);
         let read = match (step, snapshot, reader) {
-            (AuditStep::Open, Some(snapshot), _) => Audit::open(snapshot).map(|read| (Some(read.0), read.1)),
+            (AuditStep::Open, Some(snapshot), _) => {
+                Audit::open(snapshot, document_bytes_max).map(|read| (Some(read.0), read.1))
+            }
             (AuditStep::Accept, Some(snapshot), _) => {
-                Audit::accept(snapshot).map(|read| (Some(read.0), read.1))
+                Audit::accept(snapshot, document_bytes_max).map(|read| (Some(read.0), read.1))
             }
             (AuditStep::Compare(message), _, Some(mut reader)) => {
                 reader.compare(message).map(|output| (Some(reader), output))
             }
             (AuditStep::Continue, _, Some(mut reader)) => reader.go_on().map(|output| (Some(reader), output)),
-            (AuditStep::Reply(paths), _, Some(reader)) => {
-                reader.reply(&paths).map(|output| (Some(reader), output))
+            (AuditStep::Reply(paths), _, Some(mut reader)) => {
+                all_of_reply(&mut reader, paths).map(|output| (Some(reader), output))
             }
             (_, _, reader) => Ok((reader, Vec::new())),
         };
@@ -299,6 +366,12 @@ impl World {
             }
         }
         for message in output {
+            if let Message::Withheld(paths) = &message {
+                self.trace.mark("withheld in a digest session");
+                for path in paths {
+                    self.tell(node, Input::Withheld { link, path: path.clone(), unswept: true });
+                }
+            }
             self.send(node, link, Bytes::from(codec::encode(&message)), false)?;
         }
         self.after(0, 5, Event::AuditStep { node, life, link, token });
@@ -316,6 +389,15 @@ impl World {
         self.next_id += 1;
         self.next_id
     }
+}
+
+/// All messages of an answer: in a world of small documents they need not wait for each other.
+fn all_of_reply(reader: &mut Audit<NodeSnapshot>, paths: Vec<Path>) -> Result<Vec<Message>, StoreError> {
+    let mut output = reader.reply(paths)?;
+    while reader.has_more() {
+        output.extend(reader.more()?);
+    }
+    Ok(output)
 }
 
 /// What a document costs of a receiver's credit, by docs/protocol.md: path, 24 bytes a version, body.

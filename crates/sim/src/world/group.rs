@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rejoin_causal::Dot;
+use rejoin_causal::{Dot, Epoch};
 use rejoin_replica::path::Path;
 use rejoin_replica::{Effects, Input, LinkId, Message, Write};
 
@@ -21,6 +21,8 @@ pub(super) struct Asked {
     pub(super) exchanged: bool,
     pub(super) caught_up: bool,
     pub(super) heard: Vec<(LinkId, Dot)>,
+    /// Epochs of which the process was told that they may be two.
+    pub(super) doubted: Vec<Epoch>,
 }
 
 impl Asked {
@@ -30,6 +32,7 @@ impl Asked {
             match input {
                 Input::Write(..) | Input::WriteAll(..) | Input::Renewed { .. } => asked.writes = true,
                 Input::Tick => asked.ticks = true,
+                Input::SelfDoubt { epoch, .. } => asked.doubted.push(*epoch),
                 Input::Message(link, message) => {
                     asked.messages = true;
                     match message {
@@ -82,6 +85,7 @@ impl World {
         }
         let now = self.nodes[node].clock.now(now_ms);
         let with_ends = self.settings.ttl;
+        let reach_ms = now.wall_ms + self.nodes[node].config.clock_skew_max_ms;
         let Some(process) = self.process(node, life) else { return Ok(()) };
         process.working = false;
 
@@ -112,7 +116,11 @@ impl World {
                 }
             }
             // What a tick ends could not be told from what came in beside it.
-            if matches!(input, Input::Tick) && with_ends {
+            // Nor what it mints again, be it in the very turn in which the clock falls back.
+            let falls_back = process.replica.counters().hlc.unix_ms() > reach_ms;
+            let mints = with_ends || falls_back || process.replica.is_restamping();
+            let alone = matches!(input, Input::Tick) && mints;
+            if alone || matches!(input, Input::Release { .. }) {
                 match group.is_empty() {
                     true => group.push(input),
                     false => process.inbox.push_front(input),
@@ -147,7 +155,7 @@ impl World {
                 Input::Message(_, message @ (Message::Exchange(_) | Message::Exchanged { .. })) => {
                     self.trace.mark(message.name());
                 }
-                Input::Renewed { node: id, epoch } => {
+                Input::Renewed { node: id, epoch, .. } => {
                     self.nodes[node].id = *id;
                     self.nodes[node].epoch = *epoch;
                     if let Some(process) = self.process(node, life) {
@@ -178,6 +186,7 @@ impl World {
             Violation::new(Promise::RowsAgree, format!("a store fails: {error}"))
         };
         let asked = Asked::of(&group);
+        let doubtful = self.doubtful(node);
         self.arm_reads(node);
         let Some(process) = self.process(node, life) else { return Ok(()) };
         let handled = process.replica.handle(group, now, &snapshot);
@@ -205,10 +214,13 @@ impl World {
             (None, Some(CrashPoint::AfterCommit)) => Heard::Later,
             (None, _) => Heard::Now,
         };
-        self.account_ends(node, &snapshot, &committed.ends, heard)?;
-        self.account(node, &snapshot, &committed.released, heard)?;
+        self.account_ends(node, &snapshot, &committed.ends, &committed.released, heard, &doubtful)?;
+        self.account_restamped(node, &committed.released, heard)?;
+        self.account(node, &snapshot, &committed.released, heard, &doubtful)?;
         if !pretend {
+            self.account_removals(node, &committed.by_word)?;
             self.check_removed(node, &snapshot, &committed, &asked)?;
+            self.check_doubts(node, &snapshot, &committed, &doubtful, &asked.doubted)?;
             self.check_commit(node, &before, committed.touched, &asked)?;
         }
         if committed.failed.is_some() {
@@ -270,6 +282,7 @@ impl World {
             pretend,
             touched: BTreeSet::new(),
             removed: BTreeSet::new(),
+            by_word: Vec::new(),
             ends: Vec::new(),
             failed: None,
             committed: false,
@@ -278,7 +291,7 @@ impl World {
         let released = effects
             .commit(&mut recorder)
             .map_err(|error| Violation::new(Promise::RowsAgree, format!("a commit fails: {error}")))?;
-        let Recorder { touched, removed, ends, committed, collected, failed, .. } = recorder;
+        let Recorder { touched, removed, by_word, ends, committed, collected, failed, .. } = recorder;
         process.since_scan += u64::from(committed);
         if fault.is_some() && failed.is_none() {
             // Nothing was written that could have failed.
@@ -301,7 +314,7 @@ impl World {
         if collected {
             self.trace.mark("floor rose");
         }
-        Ok(Committed { released, touched, removed, ends, failed })
+        Ok(Committed { released, touched, removed, by_word, ends, failed })
     }
 
     /// Makes reads of this group or step fail, if they are to.

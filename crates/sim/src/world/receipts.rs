@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use rejoin_causal::{Dot, NodeId};
+use rejoin_replica::message::Holder;
 use rejoin_replica::{Input, RequestId, View};
 
 use super::World;
+use crate::plant::Plant;
 use crate::violation::{Promise, Violation, ensure};
 
 impl World {
@@ -32,6 +34,30 @@ impl World {
         self.holders.get(&request).cloned().unwrap_or_default()
     }
 
+    /// The receipt of a node, with a stand-in for its signature that lying members cannot make: they do not ask for it.
+    pub(super) fn attest(&self, node: NodeId, id: Dot, digest: [u8; 16]) -> Holder {
+        let key = *blake3::hash(&node.0).as_bytes();
+        let statement = Holder::statement(&[0; 16], id, &digest, node);
+        let (first, second) = (blake3::keyed_hash(&key, &statement), blake3::keyed_hash(&SEAL, &statement));
+        let mut signature = [0; 64];
+        signature[..32].copy_from_slice(first.as_bytes());
+        signature[32..].copy_from_slice(second.as_bytes());
+        Holder { id, digest, node, key, signature }
+    }
+
+    /// What a node's shell lets through of receipts.
+    pub(super) fn signed(&mut self, mut holders: Vec<Holder>) -> Vec<Holder> {
+        if self.settings.plant == Some(Plant::ReceiptsUnsigned) {
+            return holders;
+        }
+        let came = holders.len();
+        holders.retain(|holder| *holder == self.attest(holder.node, holder.id, holder.digest));
+        if holders.len() < came {
+            self.trace.mark("unsigned receipts");
+        }
+        holders
+    }
+
     pub(super) fn holder(
         &mut self,
         node: usize,
@@ -42,7 +68,8 @@ impl World {
         let dots = self.asked.get(&request).cloned().unwrap_or_default();
         let new = self.holders.entry(request).or_default().insert(holder);
         let asks_itself = self.nodes[node].id == holder;
-        ensure(new && !asks_itself, Promise::Receipts, || {
+        // A twin answers under the name of whoever asks.
+        ensure(self.oracle.has_forks() || new && !asks_itself, Promise::Receipts, || {
             format!("{name} counts {holder:?} twice, or itself")
         })?;
         self.trace.mark("receipt");
@@ -60,3 +87,6 @@ impl World {
         })
     }
 }
+
+/// What a node keeps to itself, for all of them: nobody in here signs for another.
+const SEAL: [u8; 32] = *b"a key that no member of it knows";

@@ -5,12 +5,16 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use rejoin_causal::{Dot, Epoch, NodeId};
 use rejoin_replica::message::Entry;
-use rejoin_replica::{Input, LinkId, Message, Unit, codec};
+use rejoin_replica::{Config, Input, LinkId, Message, Unit, Version, codec, parts};
 
 use super::{Event, World};
 use crate::network::{Connection, Frame};
 use crate::plant::Plant;
 use crate::violation::{Promise, Violation, ensure};
+
+/// How often catch-ups bring a document over one connection to a node where it waits, at most: several may have been asked for
+/// before the peer heard that it is there.
+const WAITING_SENT_MAX: u32 = 8;
 
 impl World {
     pub(super) fn send(
@@ -55,8 +59,24 @@ impl World {
         let due_ms = (self.now_ms + delay).max(end.last_due_ms);
         end.last_due_ms = due_ms;
         let push = matches!(message, Message::Push(_));
-        end.queue.push_back(Frame { bytes, counted, push, due_ms });
-        self.at(due_ms, Event::Deliver { connection: id, from });
+        if let Message::Probe { exchange, .. } = &message {
+            connection.exchange = *exchange;
+        }
+        let counted = counted.then_some(bytes.len() as u64);
+        let frames: Vec<Bytes> = match bytes.len() <= self.settings.part_bytes {
+            true => vec![bytes],
+            false => parts::split(&bytes, self.settings.part_bytes).map(Bytes::from).collect(),
+        };
+        let last = frames.len() - 1;
+        for (number, bytes) in frames.into_iter().enumerate() {
+            end.queue.push_back(Frame { bytes, counted: counted.filter(|_| number == last), push, due_ms });
+        }
+        for _ in 0..=last {
+            self.at(due_ms, Event::Deliver { connection: id, from });
+        }
+        if last > 0 {
+            self.trace.mark("a frame in parts");
+        }
         if let (Some(crossings), Message::Push(entries) | Message::Chunk(entries)) =
             (&mut self.crossings, &message)
         {
@@ -92,8 +112,10 @@ impl World {
                 break;
             }
         }
+        // A number with two meanings is news twice.
+        let twice = |entry: &Entry| entry.claims().any(|dot| self.oracle.is_forked_dot(dot));
         for entry in entries {
-            ensure(!rest.contains(&entry), Promise::NoEcho, || {
+            ensure(twice(entry) || !rest.contains(&entry), Promise::NoEcho, || {
                 format!("{} pushes on {link:?} what the peer has: {entry:?}", this.name)
             })?;
             told.union_with(&entry.claims().collect());
@@ -121,14 +143,27 @@ impl World {
         let sender = (connection.ends[from].node, connection.ends[from].link, connection.ends[from].open);
         let receiver =
             (connection.ends[1 - from].node, connection.ends[1 - from].link, connection.ends[1 - from].open);
-        if frame.counted && sender.2 {
-            self.tell(sender.0, Input::Sent(sender.1, frame.bytes.len() as u64));
+        let unreadable =
+            |error| Violation::new(Promise::Protocol, format!("a frame cannot be read: {error}"));
+        let bytes = match parts::is_part(&frame.bytes) {
+            true => connection.ends[from].assembly.add(&frame.bytes).map_err(unreadable)?.map(Bytes::from),
+            false => Some(frame.bytes),
+        };
+        if let Some(bytes) = frame.counted.filter(|_| sender.2) {
+            self.tell(sender.0, Input::Sent(sender.1, bytes));
         }
-        if receiver.2 {
-            let message = codec::decode(&frame.bytes).map_err(|error| {
-                Violation::new(Promise::Protocol, format!("a frame cannot be read: {error}"))
-            })?;
+        if let Some(bytes) = bytes.filter(|_| receiver.2) {
+            let message = codec::decode(&bytes).map_err(unreadable)?;
+            let message = match message {
+                Message::Holders(holders) => Message::Holders(self.signed(holders)),
+                message => message,
+            };
             self.trace.mark(message.name());
+            if let Message::Statements(statements) = &message {
+                ensure(statements.iter().all(World::is_signed), Promise::Protocol, || {
+                    format!("a statement that nobody signed is passed on: {statements:?}")
+                })?;
+            }
             if let Message::Push(entries) | Message::Chunk(entries) = &message {
                 for entry in entries {
                     if entry.document.versions().len() > 2 {
@@ -139,7 +174,40 @@ impl World {
                     }
                 }
             }
+            if let Message::Chunk(entries) = &message {
+                self.check_waiting(id, from, receiver.0, entries)?;
+            }
             self.tell(receiver.0, Input::Message(receiver.1, message));
+        }
+        Ok(())
+    }
+
+    /// What waits at a node until its time comes is not sent to it again and again over one connection.
+    fn check_waiting(
+        &mut self,
+        id: u64,
+        from: usize,
+        receiver: usize,
+        entries: &[Entry],
+    ) -> Result<(), Violation> {
+        let this = &self.nodes[receiver];
+        // Of what finds no room, twice as much as a quarantine takes is not sent again.
+        let is_roomy = this.config.quarantine_entries_max >= Config::default().quarantine_entries_max;
+        let Some(process) = this.process.as_ref().filter(|_| is_roomy) else { return Ok(()) };
+        let reach_ms = this.clock.now(self.now_ms).wall_ms + this.config.clock_skew_max_ms;
+        let waits = |version: &Version| {
+            // What an author has lost goes back to it until it has it.
+            version.dot.node != this.id
+                && version.hlc.unix_ms() > reach_ms
+                && !process.replica.frontier().contains(version.dot)
+        };
+        for entry in entries.iter().filter(|entry| entry.document.versions().iter().any(waits)) {
+            let dots: Vec<Dot> = entry.document.versions().iter().map(|version| version.dot).collect();
+            let times = self.waiting.entry((id, from, dots)).or_default();
+            *times += 1;
+            ensure(*times <= WAITING_SENT_MAX, Promise::Bounded, || {
+                format!("{:?} waits at {}, and is sent there {times} times", entry.path, this.name)
+            })?;
         }
         Ok(())
     }
@@ -229,6 +297,11 @@ impl World {
             return;
         }
         let epochs = nodes.map(|node| self.nodes[node].epoch);
+        if self.nodes[nodes[0]].id == self.nodes[nodes[1]].id && epochs[0] == epochs[1] {
+            self.twins_meet(nodes);
+            self.redial(edge, 100, 500);
+            return;
+        }
         if self.nodes[nodes[0]].id == self.nodes[nodes[1]].id {
             self.tell(nodes[0], Input::CloneSeen { epoch: epochs[1] });
             self.tell(nodes[1], Input::CloneSeen { epoch: epochs[0] });
@@ -261,6 +334,7 @@ impl World {
                 world.nodes[nodes[0]].name, world.nodes[nodes[1]].name
             )
         });
+        self.introduce(nodes);
         for at in 0..2 {
             self.links.insert(links[at], id);
             let peer = &self.nodes[nodes[1 - at]];

@@ -14,11 +14,7 @@ pub(super) type Cause = Box<dyn Error + Send + Sync>;
 #[non_exhaustive]
 pub enum EngineError {
     /// Another process, or another handle of this one, has the directory open.
-    #[error(
-        "cannot {operation}: {} is in use by another Rejoin process{}; stop that process or choose another data directory",
-        directory.display(),
-        holder.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
-    )]
+    #[error("cannot {operation}: {} is in use by {}", directory.display(), who(*holder))]
     Locked {
         /// What was being done.
         operation: &'static str,
@@ -28,10 +24,7 @@ pub enum EngineError {
         holder: Option<u32>,
     },
     /// The files contradict themselves. Nothing was repaired and nothing was deleted.
-    #[error(
-        "cannot {operation}: the store is damaged: {detail}; restore a backup, or start with an empty data directory \
-         and let the peers fill it"
-    )]
+    #[error("cannot {operation}: the store is damaged: {detail}")]
     Corrupt {
         /// What was being done.
         operation: &'static str,
@@ -42,7 +35,7 @@ pub enum EngineError {
         cause: Option<Cause>,
     },
     /// No space or no quota left.
-    #[error("cannot {operation}: no space left on the device; free some and start again")]
+    #[error("cannot {operation}: no space left on the device")]
     DiskFull {
         /// What was being done.
         operation: &'static str,
@@ -60,9 +53,7 @@ pub enum EngineError {
         cause: Cause,
     },
     /// An earlier write failed, so no later one may be promised. Reads go on.
-    #[error(
-        "cannot {operation}: an earlier write failed ({first_failure}); restart to recover what was committed"
-    )]
+    #[error("cannot {operation}: an earlier write failed ({first_failure})")]
     Poisoned {
         /// What was being done.
         operation: &'static str,
@@ -97,6 +88,17 @@ impl EngineError {
     /// The files contradict themselves, by our own reading of them.
     pub(super) fn corrupt(operation: &'static str, detail: impl Into<String>) -> Self {
         Self::Corrupt { operation, detail: detail.into(), cause: None }
+    }
+}
+
+/// Who holds a lock, for people. Two handles of one process are a mistake of that program, and no other one can be ended.
+fn who(holder: Option<u32>) -> String {
+    match holder {
+        Some(pid) if pid == std::process::id() => {
+            format!("this very process (pid {pid}), which has it open already")
+        }
+        Some(pid) => format!("another Rejoin process (pid {pid})"),
+        None => "another Rejoin process".to_owned(),
     }
 }
 

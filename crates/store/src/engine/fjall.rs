@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fjall::config::FilterPolicy;
 use fjall::{AbstractTree, Database, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::Cause;
 use super::lock::LockFile;
@@ -62,6 +63,14 @@ const FRESH_TABLES_NEAR_MERGE: usize = 3;
 /// Size of a lower level from which on a merge out of it is near: fjall merges at 256 MiB.
 const DEEP_LEVEL_BYTES: u64 = 192 << 20;
 
+/// Rows of a write buffer that were replaced or removed while in it, at which it becomes a table, however small. 2,048: a
+/// range read steps over them at a microsecond each, and a path that is written all the time makes nothing else.
+const DEAD_ROWS_MAX: u64 = 2_048;
+
+/// Keys of a write buffer that are remembered, to notice one that is written again. 1,024: more than a few keys that are
+/// written all the time, and 8 KiB.
+const RECENT_KEYS: usize = 1_024;
+
 /// Pause between looks at a flush in progress.
 const FLUSH_POLL: Duration = Duration::from_millis(2);
 
@@ -85,6 +94,8 @@ pub struct FjallOptions {
     pub journal_bytes_max: u64,
     /// Background threads; at least 1.
     pub workers: usize,
+    /// Write buffers are sealed by [`Engine::keep_house`] and not by commits, which then wait for no device.
+    pub seals_apart: bool,
 }
 
 impl Default for FjallOptions {
@@ -94,6 +105,7 @@ impl Default for FjallOptions {
             memtable_bytes: MEMTABLE_BYTES,
             journal_bytes_max: JOURNAL_BYTES_MAX,
             workers: WORKERS,
+            seals_apart: false,
         }
     }
 }
@@ -117,10 +129,34 @@ pub struct FjallEngine {
     options: FjallOptions,
 }
 
+/// What is in a write buffer, roughly.
+struct Filled {
+    bytes: u64,
+    /// Rows that only a reader who steps over them can tell from none: removals, and values that others replaced.
+    dead: u64,
+    /// Hashes of keys, each in its place.
+    recent: Box<[u64; RECENT_KEYS]>,
+}
+
+impl Filled {
+    fn new(bytes: u64) -> Filled {
+        Filled { bytes, dead: 0, recent: Box::new([0; RECENT_KEYS]) }
+    }
+
+    fn add(&mut self, key: &[u8], value: Option<&Bytes>) {
+        self.bytes += (key.len() + value.map_or(0, Bytes::len)) as u64 + ENTRY_BYTES;
+        let hash = xxh3_64(key);
+        let place = usize::try_from(hash % RECENT_KEYS as u64).unwrap_or_default();
+        let known = &mut self.recent[place];
+        let again = std::mem::replace(known, hash) == hash;
+        self.dead += u64::from(again || value.is_none());
+    }
+}
+
 /// What waits in memory to become tables.
 struct Buffers {
-    /// Bytes in each keyspace's active write buffer, roughly.
-    filled: [u64; Keyspace::ALL.len()],
+    /// Each keyspace's active write buffer.
+    filled: [Filled; Keyspace::ALL.len()],
     /// Journals there were after the last commit.
     journals: usize,
 }
@@ -166,7 +202,7 @@ impl FjallEngine {
         let keyspaces = open_keyspaces(OPERATION, &database)?;
         let files = Arc::new(Files { keyspaces, directory: directory.to_owned(), _lock: lock });
         let latest = Mutex::new(Arc::new(database.snapshot()));
-        let filled = std::array::from_fn(|at| files.keyspaces[at].tree.active_memtable().size());
+        let filled = std::array::from_fn(|at| Filled::new(files.keyspaces[at].tree.active_memtable().size()));
         let writer = Mutex::new(Buffers { filled, journals: 1 });
         Ok(Self { database, files, poison: OnceLock::new(), writer, latest, torn_bytes, options })
     }
@@ -267,19 +303,32 @@ impl FjallEngine {
         let journals_max = self.options.journal_bytes_max.max(JOURNAL_BYTES_MAX) / JOURNAL_BYTES_MAX;
         let hold_back = journals > buffers.journals && journals as u64 > journals_max;
         buffers.journals = journals;
-        let is_due = |filled: u64| filled >= self.options.memtable_bytes || (hold_back && filled > 0);
-        if !buffers.filled.iter().any(|filled| is_due(*filled)) {
+        let is_due =
+            |filled: &Filled, keyspace| self.is_full(filled, keyspace) || (hold_back && filled.bytes > 0);
+        if !Keyspace::ALL.iter().any(|keyspace| is_due(&buffers.filled[*keyspace as usize], *keyspace)) {
             return Ok(());
         }
         self.wait_for_flushes(operation)?;
         self.database.persist(PersistMode::SyncData).map_err(|error| self.poison(operation, error))?;
-        for (keyspace, filled) in self.files.keyspaces.iter().zip(&mut buffers.filled) {
-            if is_due(*filled) {
+        for (keyspace, filled) in Keyspace::ALL.into_iter().zip(&mut buffers.filled) {
+            if is_due(filled, keyspace) {
+                let keyspace = &self.files.keyspaces[keyspace as usize];
                 keyspace.rotate_memtable().map_err(|error| self.poison(operation, error))?;
-                *filled = 0;
+                *filled = Filled::new(0);
             }
         }
         Ok(())
+    }
+
+    /// Whether a write buffer is to become a table.
+    fn is_full(&self, filled: &Filled, keyspace: Keyspace) -> bool {
+        // Where flushes are slow, readers step over more rather than that writers wait.
+        let dead = || {
+            filled.dead >= DEAD_ROWS_MAX
+                && is_read_in_ranges(keyspace)
+                && self.files.keyspaces[keyspace as usize].tree.sealed_memtable_count() == 0
+        };
+        filled.bytes >= self.options.memtable_bytes || dead()
     }
 
     /// Writes all buffers out as tables, so that the next open finds nothing to replay.
@@ -315,8 +364,7 @@ impl Engine for FjallEngine {
         let mut writes = OwnedWriteBatch::with_capacity(self.database.clone(), batch.len())
             .durability(Some(PersistMode::Buffer));
         for (keyspace, key, value) in batch.into_operations() {
-            let bytes = key.len() + value.as_ref().map_or(0, Bytes::len);
-            buffers.filled[keyspace as usize] += bytes as u64 + ENTRY_BYTES;
+            buffers.filled[keyspace as usize].add(&key, value.as_ref());
             let keyspace = &self.files.keyspaces[keyspace as usize];
             match value {
                 Some(value) => writes.insert(keyspace, key, value),
@@ -325,6 +373,22 @@ impl Engine for FjallEngine {
         }
         writes.commit().map_err(|error| self.poison(OPERATION, error))?;
         *self.latest() = Arc::new(self.database.snapshot());
+        if self.options.seals_apart { Ok(()) } else { self.seal(OPERATION, &mut buffers) }
+    }
+
+    fn wants_housekeeping(&self) -> bool {
+        let Ok(buffers) = self.writer.try_lock() else { return false };
+        self.options.seals_apart
+            && (self.database.journal_count() > buffers.journals
+                || Keyspace::ALL
+                    .iter()
+                    .any(|keyspace| self.is_full(&buffers.filled[*keyspace as usize], *keyspace)))
+    }
+
+    fn keep_house(&self) -> Result<(), EngineError> {
+        const OPERATION: &str = "seal write buffers";
+        self.check_poison(OPERATION)?;
+        let mut buffers = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         self.seal(OPERATION, &mut buffers)
     }
 
@@ -462,6 +526,11 @@ fn keyspace_options(keyspace: Keyspace) -> KeyspaceCreateOptions {
         // Read in ranges, where a Bloom filter answers nothing.
         Keyspace::Log | Keyspace::History | Keyspace::Feed => created.filter_policy(FilterPolicy::disabled()),
     }
+}
+
+/// Whether others than a start read runs of rows there.
+fn is_read_in_ranges(keyspace: Keyspace) -> bool {
+    !matches!(keyspace, Keyspace::Meta | Keyspace::Digest)
 }
 
 /// Sorts an error of the library. What it found in files rather than heard from the system is damage.

@@ -46,6 +46,19 @@ pub trait Engine: Send + Sync + 'static {
     /// unknown until the store is opened again, and the engine takes no further write.
     fn commit(&self, batch: RawBatch) -> Result<(), EngineError>;
 
+    /// Whether there is housekeeping to do that waits for the device; see [`Engine::keep_house`].
+    fn wants_housekeeping(&self) -> bool {
+        false
+    }
+
+    /// Does the housekeeping that commits leave undone where they must not wait for the device.
+    ///
+    /// # Errors
+    /// As [`Engine::sync`].
+    fn keep_house(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// Returns once everything committed before is on the device.
     ///
     /// # Errors

@@ -118,7 +118,8 @@ impl Writer {
         let mut store = Store::open(FjallEngine::open(directory, options())?, sync)?;
         let epoch = store.begin_epoch(1_000_000 + now, 7)?;
         let policy = Arc::new(Policy::new(Strategy::LastWriteWins));
-        let start = Start { node: NODE, epoch, seed: 1, config: Config::default(), policy };
+        let start =
+            Start { node: NODE, epoch, seed: 1, config: Config::default(), policy, statements: Vec::new() };
         let replica = Replica::open(start, at(now), &store.snapshot())?;
         Ok(Writer { store, replica, now })
     }
@@ -131,7 +132,7 @@ impl Writer {
             let change = value.map_or(Change::Delete, |value| Change::Put(Json::trusted(value)));
             let path = Path::parse(&path).unwrap();
             let (condition, observed) = (Condition::Always, Observed::All);
-            Input::Write(RequestId(1), Write { path, change, condition, observed, ttl })
+            Input::Write(RequestId(1), Write { path, change, condition, observed, ttl, once: None })
         });
         let inputs: Vec<Input> = inputs.collect();
         let effects = self.replica.handle(inputs, at(self.now), &self.store.snapshot()).unwrap();
