@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-/// Oldest protocol version we still speak.
-pub const PROTOCOL_VERSION_MIN: u16 = 1;
+/// Oldest protocol version we still speak: a node of protocol 1 takes claims and removals that no node of 2 would send.
+pub const PROTOCOL_VERSION_MIN: u16 = 2;
 /// Newest protocol version we speak.
-pub const PROTOCOL_VERSION_MAX: u16 = 1;
+pub const PROTOCOL_VERSION_MAX: u16 = 2;
 
-/// Longest frame a link carries, in bytes: one value of the protocol maximum (16 MiB) in a few concurrent versions,
-/// plus room for the envelope.
-pub const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024 + 64 * 1024;
+/// Longest frame a link carries, in bytes: 2 MiB. What is longer comes in parts of 1 MiB, which whoever takes them counts
+/// before there are more; of a frame that is not whole the WebSocket holds what has come, and nobody counts that.
+pub const FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// A frame is cut into WebSocket fragments of this many bytes. The write buffer of the WebSocket moves everything
 /// not yet written at each partial write, so long fragments cost time squared; and heartbeats pass between fragments.
@@ -63,6 +63,10 @@ pub const PEER_URL_BYTES_MAX: usize = 2048;
 
 /// Connections of one [`crate::Listener`] that may be in their handshake at once; more wait in the kernel's backlog.
 pub const HANDSHAKES_MAX: usize = 64;
+
+/// Handshakes of one node that may be under way at once, dialed and accepted. 8,192: one for each link and each peer that a
+/// node may have, with room; 64 bytes each.
+pub const HANDSHAKES_OPEN_MAX: usize = 8_192;
 
 /// A link is dead when nothing was heard for this many heartbeats: one may be lost to a pause, one to a slow answer.
 pub const HEARTBEATS_MISSED_MAX: u32 = 3;

@@ -142,7 +142,10 @@ fn request(url: &PeerUrl, token: Option<&BearerToken>) -> Result<Request<()>, Di
 fn hint(status: u16) -> &'static str {
     match status {
         401 | 403 => ": it asks for a token, or does not accept ours",
-        404 | 426 => ": is the URL that of a rejoin server?",
+        404 => ": is the URL that of a rejoin server?",
+        421 => ": it does not answer for the host of this URL; add that host to its auth.allowed_hosts",
+        426 => ": a proxy between has dropped `Upgrade`, or the URL is not that of a rejoin server",
+        200..=299 => ": something else answers there, or a proxy between has dropped `Upgrade`",
         300..=399 => ": it redirects, and links do not follow",
         500.. => ": try again later",
         _ => "",

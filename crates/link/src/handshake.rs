@@ -15,6 +15,7 @@
 
 mod drive;
 mod message;
+mod open;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -23,11 +24,13 @@ mod transcript;
 use std::ops::RangeInclusive;
 
 pub(crate) use drive::{establish, refuse};
+pub use open::OpenHandshakes;
 pub use refusal::{HandshakeError, Refusal, RefusalCode};
 
 use crate::config::{PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN};
 use crate::identity::{Identity, IdentityError, Peer, id_of};
 use message::{Hello, Message, Proof};
+use open::OpenNonce;
 use transcript::Transcript;
 
 /// Who began the connection.
@@ -52,6 +55,8 @@ pub(crate) struct Handshake<'a> {
     role: Role,
     our_hello: Hello,
     state: State,
+    /// Noted for as long as this handshake lasts.
+    _open: OpenNonce,
 }
 
 enum State {
@@ -79,15 +84,18 @@ pub(crate) enum Stop {
     Refused(Refusal),
     /// The peer proved our own key, in another epoch.
     Clone { epoch: u64 },
+    /// The peer proved our own key and epoch, and is another process.
+    Twin,
 }
 
 impl<'a> Handshake<'a> {
-    /// Begins; the bytes are our Hello. `nonce` must be fresh randomness.
-    pub(crate) fn start(
-        us: &'a Identity,
-        role: Role,
-        nonce: [u8; 32],
-    ) -> Result<(Self, Vec<u8>), IdentityError> {
+    /// Begins; the bytes are our Hello.
+    pub(crate) fn start(us: &'a Identity, role: Role) -> Result<(Self, Vec<u8>), HandshakeError> {
+        let nonce = us.handshakes.begin()?;
+        Ok(Self::start_with(us, role, nonce)?)
+    }
+
+    fn start_with(us: &'a Identity, role: Role, open: OpenNonce) -> Result<(Self, Vec<u8>), IdentityError> {
         us.check()?;
         let our_hello = Hello {
             version_min: PROTOCOL_VERSION_MIN,
@@ -96,11 +104,11 @@ impl<'a> Handshake<'a> {
             key: us.key.public(),
             epoch: us.epoch,
             policy: us.policy,
-            nonce,
+            nonce: open.bytes(),
             name: us.name.clone(),
         };
         let bytes = our_hello.encode();
-        Ok((Self { us, role, our_hello, state: State::AwaitHello }, bytes))
+        Ok((Self { us, role, our_hello, state: State::AwaitHello, _open: open }, bytes))
     }
 
     /// One message of the peer. After a [`Stop`] the handshake is over.
@@ -123,21 +131,23 @@ impl<'a> Handshake<'a> {
     fn hello(&mut self, theirs: Hello) -> Result<Progress, Stop> {
         let ours = &self.our_hello;
         if theirs.cluster != ours.cluster {
-            let reason = format!("cluster {} meets cluster {}", ours.cluster, theirs.cluster);
+            // A secret takes the place of a name: with one, an id that differs is as good as a secret that does.
+            let cause = match &self.us.secret {
+                Some(_) => "the cluster secret differs, or one node has none",
+                None => "the cluster's name differs, or one node has a cluster secret",
+            };
+            let reason = format!("{cause}: cluster {} meets cluster {}", ours.cluster, theirs.cluster);
             return Err(refuse_with(RefusalCode::WrongCluster, reason));
         }
-        // Another epoch of our own key may be a clone, which is worth an alarm: let it prove that first.
-        if theirs.key == ours.key && (theirs.epoch == ours.epoch || theirs.nonce == ours.nonce) {
+        // Our own key under a nonce that is not ours may be a clone, which is worth an alarm: let it prove that first.
+        if theirs.key == ours.key && self.us.handshakes.has(&theirs.nonce) {
             return Err(refuse_with(RefusalCode::Itself, "this node is connected to itself".to_owned()));
         }
         let version = negotiate(ours.versions(), theirs.versions()).ok_or_else(|| {
-            let (ours, theirs) = (ours.versions(), theirs.versions());
             let reason = format!(
-                "we speak protocol versions {} to {}, the peer {} to {}",
-                ours.start(),
-                ours.end(),
-                theirs.start(),
-                theirs.end()
+                "the refusing node speaks protocol version {}, the refused one {}; run the same release on both",
+                in_words(&ours.versions()),
+                in_words(&theirs.versions())
             );
             refuse_with(RefusalCode::NoCommonVersion, reason)
         })?;
@@ -180,7 +190,8 @@ impl<'a> Handshake<'a> {
             return Err(refuse_with(RefusalCode::WrongSecret, reason.to_owned()));
         }
         if peer.key == self.our_hello.key {
-            return Err(Stop::Clone { epoch: peer.epoch });
+            let one_life = peer.epoch == self.our_hello.epoch;
+            return Err(if one_life { Stop::Twin } else { Stop::Clone { epoch: peer.epoch } });
         }
         self.state = State::AwaitWelcome { peer };
         Ok(Progress::Send(Message::Welcome.encode()))
@@ -191,6 +202,11 @@ impl<'a> Handshake<'a> {
 fn negotiate(ours: RangeInclusive<u16>, theirs: RangeInclusive<u16>) -> Option<u16> {
     let newest = *ours.end().min(theirs.end());
     (newest >= *ours.start().max(theirs.start())).then_some(newest)
+}
+
+fn in_words(versions: &RangeInclusive<u16>) -> String {
+    let (oldest, newest) = (versions.start(), versions.end());
+    if oldest == newest { newest.to_string() } else { format!("{oldest} to {newest}") }
 }
 
 fn refuse_with(code: RefusalCode, reason: String) -> Stop {

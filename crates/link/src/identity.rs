@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ed25519_dalek::{Signer as _, SigningKey};
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
 use crate::config::NAME_BYTES_MAX;
+use crate::handshake::OpenHandshakes;
 
 /// The Ed25519 key pair of a node, made on its first start. Its id is what every API calls the node.
 pub struct NodeKey {
@@ -36,6 +37,11 @@ impl NodeKey {
     /// The public key bytes.
     pub fn public(&self) -> [u8; 32] {
         self.signing.verifying_key().to_bytes()
+    }
+
+    /// Signs a statement of another layer. It begins with bytes that say of which: nothing else that this key signs does.
+    pub fn sign_statement(&self, statement: &[u8]) -> [u8; 64] {
+        self.sign(statement)
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
@@ -117,6 +123,8 @@ pub struct Identity {
     pub epoch: u64,
     /// Hash of our merge policy.
     pub policy: [u8; 16],
+    /// The handshakes of this node that are under way; those of all its identities, one after the other.
+    pub handshakes: OpenHandshakes,
 }
 
 impl Identity {
@@ -173,6 +181,14 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], RandomnessError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(RandomnessError)?;
     Ok(bytes)
+}
+
+/// The id of the node that signed a statement with this key; nothing when it did not. Strict: one signature fits one
+/// statement.
+pub fn signer_of(statement: &[u8], key: &[u8; 32], signature: &[u8; 64]) -> Option<[u8; 16]> {
+    let verifying = VerifyingKey::from_bytes(key).ok()?;
+    verifying.verify_strict(statement, &Signature::from_bytes(signature)).ok()?;
+    Some(id_of(key))
 }
 
 /// The node id of a public key.

@@ -9,7 +9,8 @@
 //! 3. how a peer reaches us: [`accept`] over an upgraded socket, [`Listener`] and [`accept_http`] without an HTTP
 //!    server, [`refuse`], [`check_upgrade`] and [`upgrade_response`] for the server that answers the upgrade itself;
 //! 4. the link: [`Link`], [`LinkSender`], [`LinkReceiver`], [`LinkStats`]; [`prefer`] when a pair has two;
-//! 5. every bound: [`Limits`] and [`config`].
+//! 5. [`Introduction`]: whether two links of one peer end in one process; [`signer_of`]: who signed what of another layer;
+//! 6. every bound: [`Limits`] and [`config`].
 //!
 //! What it does not do: encrypt. A handshake proves who is at the other end when it ran; somebody who can alter
 //! packets on the way can still read and forge what follows. Over networks that are not trusted, run links through
@@ -21,10 +22,12 @@ mod dial;
 mod handshake;
 mod http;
 mod identity;
+mod introduction;
 mod link;
 mod listen;
 mod meter;
 mod pump;
+mod receipt;
 mod socket;
 mod stats;
 mod url;
@@ -32,10 +35,14 @@ mod url;
 pub use backoff::Backoff;
 pub use config::Limits;
 pub use dial::{BearerToken, BearerTokenError, DialError, dial};
-pub use handshake::{HandshakeError, Refusal, RefusalCode};
+pub use handshake::{HandshakeError, OpenHandshakes, Refusal, RefusalCode};
 pub use http::{UpgradeRefusal, check_upgrade, upgrade_response};
-pub use identity::{ClusterId, ClusterSecret, Identity, IdentityError, NodeKey, Peer, RandomnessError};
+pub use identity::{
+    ClusterId, ClusterSecret, Identity, IdentityError, NodeKey, Peer, RandomnessError, signer_of,
+};
+pub use introduction::{Acquaintance, Introduction};
 pub use link::{CloseReason, ClosedBy, Link, LinkError, LinkReceiver, LinkSender, prefer};
 pub use listen::{AcceptError, Incoming, Listener, accept, accept_http, refuse};
+pub use receipt::is_receipt_of;
 pub use stats::LinkStats;
 pub use url::{LINK_PATH, PeerUrl, PeerUrlError, parse_peer_url};

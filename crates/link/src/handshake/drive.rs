@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::{Error, Message as Packet, protocol::frame::
 use super::message::Message;
 use super::{Handshake, HandshakeError, Progress, Refusal, RefusalCode, Role, Stop};
 use crate::config::Limits;
-use crate::identity::{Identity, Peer, random};
+use crate::identity::{Identity, Peer};
 use crate::socket::{Io, Socket, close_frame, wind_down};
 
 /// Proves both ends to each other. On failure the socket is taken down before this returns.
@@ -37,7 +37,7 @@ pub(crate) async fn refuse<S: Io>(socket: Socket<S>, refusal: Refusal, limits: &
 }
 
 async fn shake<S: Io>(socket: &mut Socket<S>, us: &Identity, role: Role) -> Result<Peer, HandshakeError> {
-    let (mut handshake, hello) = Handshake::start(us, role, random()?)?;
+    let (mut handshake, hello) = Handshake::start(us, role)?;
     socket.send(Packet::Binary(hello.into())).await.map_err(failure)?;
     loop {
         let bytes = next_message(socket).await?;
@@ -70,6 +70,7 @@ fn stopped(stop: Stop) -> HandshakeError {
         Stop::Refuse(refusal) => HandshakeError::Refusing(refusal),
         Stop::Refused(refusal) => HandshakeError::Refused(refusal),
         Stop::Clone { epoch } => HandshakeError::Clone { epoch },
+        Stop::Twin => HandshakeError::Twin,
     }
 }
 
@@ -91,6 +92,10 @@ fn goodbye(error: &HandshakeError) -> Option<Refusal> {
         HandshakeError::Clone { .. } => Some(Refusal::new(
             RefusalCode::Clone,
             "two processes run with this node key; one must get a new one",
+        )),
+        HandshakeError::Twin => Some(Refusal::new(
+            RefusalCode::Twin,
+            "two processes run with this node key and epoch; both must get new ones",
         )),
         HandshakeError::TimedOut(limit) => Some(Refusal::new(
             RefusalCode::TooSlow,

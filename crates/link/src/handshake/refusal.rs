@@ -55,6 +55,8 @@ pub enum RefusalCode {
     TooSlow,
     /// The refusing node has too many links. Dial again later.
     Busy,
+    /// Both ends hold one key in one epoch and are two processes: a machine copied with its memory.
+    Twin,
     /// A code of a later version.
     Unknown(u8),
 }
@@ -72,6 +74,7 @@ impl RefusalCode {
             Self::Clone => 8,
             Self::TooSlow => 9,
             Self::Busy => 10,
+            Self::Twin => 11,
             Self::Unknown(byte) => byte,
         }
     }
@@ -88,6 +91,7 @@ impl RefusalCode {
             8 => Self::Clone,
             9 => Self::TooSlow,
             10 => Self::Busy,
+            11 => Self::Twin,
             other => Self::Unknown(other),
         }
     }
@@ -106,6 +110,7 @@ impl fmt::Display for RefusalCode {
             Self::Clone => "the same node key runs twice",
             Self::TooSlow => "handshake too slow",
             Self::Busy => "too many links",
+            Self::Twin => "the same life of a node runs twice",
             Self::Unknown(byte) => return write!(f, "refusal code {byte}"),
         })
     }
@@ -128,6 +133,10 @@ pub enum HandshakeError {
         /// The epoch of the other process.
         epoch: u64,
     },
+    /// The peer proved that it holds our own key in our own epoch, and it is another process: a machine was copied with its
+    /// memory, or put back while its copy runs. Neither is the later one.
+    #[error("another process runs with our node key and in our epoch")]
+    Twin,
     /// The peer did not finish in time.
     #[error("the handshake did not finish within {0:?}")]
     TimedOut(Duration),
@@ -154,6 +163,7 @@ impl HandshakeError {
         match self {
             Self::Refusing(refusal) | Self::Refused(refusal) => Some(refusal.code),
             Self::Clone { .. } => Some(RefusalCode::Clone),
+            Self::Twin => Some(RefusalCode::Twin),
             Self::TimedOut(_) => Some(RefusalCode::TooSlow),
             _ => None,
         }

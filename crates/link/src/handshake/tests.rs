@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::message::{Hello, Message, Proof};
 use super::*;
+use crate::config::HANDSHAKES_OPEN_MAX;
 use crate::identity::{ClusterId, ClusterSecret, NodeKey};
 
 fn node(seed: u8, epoch: u64) -> Identity {
@@ -16,11 +17,12 @@ fn node(seed: u8, epoch: u64) -> Identity {
         name: format!("node-{seed}"),
         epoch,
         policy: [3; 16],
+        handshakes: OpenHandshakes::default(),
     }
 }
 
 fn start(us: &Identity, role: Role, nonce: u8) -> (Handshake<'_>, Vec<u8>) {
-    Handshake::start(us, role, [nonce; 32]).unwrap()
+    Handshake::start_with(us, role, us.handshakes.note([nonce; 32]).unwrap()).unwrap()
 }
 
 fn sent(progress: Result<Progress, Stop>) -> Vec<u8> {
@@ -45,7 +47,7 @@ fn two_nodes_prove_themselves_to_each_other() {
     let (proof_d, proof_l) = (sent(dialer.handle(&hello_l)), sent(listener.handle(&hello_d)));
     let (welcome_d, welcome_l) = (sent(dialer.handle(&proof_l)), sent(listener.handle(&proof_d)));
     let Ok(Progress::Done(peer)) = dialer.handle(&welcome_l) else { panic!("not done") };
-    assert_eq!((peer.id, peer.epoch, peer.name.as_str(), peer.version), (bert.key.id(), 20, "node-2", 1));
+    assert_eq!((peer.id, peer.epoch, peer.name.as_str(), peer.version), (bert.key.id(), 20, "node-2", 2));
     let Ok(Progress::Done(peer)) = listener.handle(&welcome_d) else { panic!("not done") };
     assert_eq!((peer.id, peer.epoch, peer.policy), (anna.key.id(), 10, [3; 16]));
 }
@@ -58,8 +60,93 @@ fn ones_own_hello_sent_back_is_refused() {
     // Also with another epoch written over it: the nonce is still ours.
     let Message::Hello(mut forged) = Message::decode(&hello).unwrap() else { panic!("no hello") };
     forged.epoch += 1;
-    let (mut dialer, _) = start(&anna, Role::Dialer, 1);
+    let (mut dialer, _) = start(&anna, Role::Dialer, 2);
     assert_eq!(refused_with(dialer.handle(&forged.encode())), RefusalCode::Itself);
+}
+
+#[test]
+fn a_node_that_dials_itself_knows_either_end_by_its_nonce() {
+    let anna = node(1, 10);
+    // Whichever looks first, and also when the other end is over by then.
+    for dialer_first in [true, false] {
+        let (mut dialer, hello_d) = start(&anna, Role::Dialer, 1);
+        let (mut listener, hello_l) = start(&anna, Role::Listener, 2);
+        if dialer_first {
+            assert_eq!(refused_with(dialer.handle(&hello_l)), RefusalCode::Itself);
+            drop(dialer);
+            // Without a proof of the dialer, which has stopped, the listener comes to no conclusion.
+            sent(listener.handle(&hello_d));
+        } else {
+            assert_eq!(refused_with(listener.handle(&hello_d)), RefusalCode::Itself);
+            drop(listener);
+            sent(dialer.handle(&hello_l));
+        }
+    }
+    assert!(!anna.handshakes.has(&[1; 32]) && !anna.handshakes.has(&[2; 32]), "what is over is forgotten");
+}
+
+#[test]
+fn another_process_in_ones_own_life_proves_to_be_a_twin() {
+    let (anna, copy) = (node(1, 10), node(1, 10));
+    let (mut dialer, hello_d) = start(&anna, Role::Dialer, 1);
+    let (mut listener, hello_l) = start(&copy, Role::Listener, 2);
+    let (proof_d, proof_l) = (sent(dialer.handle(&hello_l)), sent(listener.handle(&hello_d)));
+    assert_eq!(dialer.handle(&proof_l).unwrap_err(), Stop::Twin);
+    assert_eq!(listener.handle(&proof_d).unwrap_err(), Stop::Twin);
+}
+
+#[test]
+fn a_third_node_introduces_twins_and_cannot_pretend_one() {
+    use crate::{Acquaintance, Introduction};
+    let (anna, copy) = (node(1, 10), node(1, 10));
+    let meet = |one: &Identity, other: &Identity| {
+        let (mut first, hello_1) = Introduction::begin(one, true).unwrap();
+        let (mut second, hello_2) = Introduction::begin(other, false).unwrap();
+        match (first.hear(&hello_2), second.hear(&hello_1)) {
+            (Acquaintance::Say(proof_1), Acquaintance::Say(proof_2)) => {
+                (first.hear(&proof_2), second.hear(&proof_1))
+            }
+            over => over,
+        }
+    };
+    assert_eq!(meet(&anna, &copy), (Acquaintance::Twin, Acquaintance::Twin));
+    assert_eq!(meet(&anna, &anna), (Acquaintance::Itself, Acquaintance::Itself));
+    let epoch = |epoch| Acquaintance::Clone { epoch };
+    assert_eq!(meet(&anna, &node(1, 11)), (epoch(11), epoch(10)));
+    // Whoever carries lets one end of a process give up before it shows its Hello to the other.
+    let (mut first, _) = Introduction::begin(&anna, true).unwrap();
+    let (mut second, hello) = Introduction::begin(&anna, false).unwrap();
+    assert_eq!(second.hear(b"nonsense"), Acquaintance::Stranger);
+    drop(second);
+    assert!(matches!(first.hear(&hello), Acquaintance::Say(_)));
+    let (mut third, hello) = Introduction::begin(&anna, false).unwrap();
+    assert_eq!(first.hear(&hello), Acquaintance::Stranger);
+    assert_eq!(third.hear(b""), Acquaintance::Stranger);
+}
+
+#[test]
+fn a_statement_is_its_signers() {
+    use crate::signer_of;
+    let (anna, bert) = (NodeKey::from_seed([1; 32]), NodeKey::from_seed([2; 32]));
+    let signature = anna.sign_statement(b"rejoin test: hello");
+    assert_eq!(signer_of(b"rejoin test: hello", &anna.public(), &signature), Some(anna.id()));
+    assert_eq!(signer_of(b"rejoin test: hell0", &anna.public(), &signature), None);
+    assert_eq!(signer_of(b"rejoin test: hello", &bert.public(), &signature), None);
+    let mut weak = [0; 32];
+    weak[0] = 1;
+    let mut zero = [0; 64];
+    zero[0] = 1;
+    assert_eq!(signer_of(b"anything", &weak, &zero), None);
+}
+
+#[test]
+fn more_handshakes_than_a_node_may_have_open_are_refused() {
+    let anna = node(1, 10);
+    let mut open: Vec<_> = (0..HANDSHAKES_OPEN_MAX).map(|_| anna.handshakes.begin().unwrap()).collect();
+    let refused = anna.handshakes.begin().unwrap_err();
+    assert_eq!(refused.code(), Some(RefusalCode::Busy));
+    open.pop();
+    assert!(anna.handshakes.begin().is_ok());
 }
 
 #[test]

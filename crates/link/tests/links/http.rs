@@ -95,6 +95,34 @@ async fn a_dial_asks_for_the_prefix_with_the_token_and_reports_the_status() {
     );
 }
 
+/// Whoever reads the error has to know which of the two ends, or what is between them, is to be changed.
+#[tokio::test]
+async fn an_answer_that_is_no_link_says_whose_setting_is_wrong() {
+    for (status, cause) in [
+        ("421 Misdirected Request", "add that host to its auth.allowed_hosts"),
+        ("426 Upgrade Required", "a proxy between has dropped `Upgrade`"),
+        ("200 OK", "a proxy between has dropped `Upgrade`"),
+        ("404 Not Found", "is the URL that of a rejoin server?"),
+        ("502 Bad Gateway", "try again later"),
+    ] {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = url(server.local_addr().unwrap());
+        let answering = async {
+            let mut stream = server.accept().await.unwrap().0;
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        };
+        let (us, limits) = (node(1), Limits::default());
+        let (dialed, ()) = soon(async { tokio::join!(dial(&url, &us, &limits, None), answering) }).await;
+        let error = dialed.unwrap_err().to_string();
+        assert!(error.contains(cause), "{status}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn a_server_of_something_else() {
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -84,7 +84,8 @@ async fn a_slow_link_is_not_a_dead_one() {
 #[tokio::test]
 async fn a_write_that_gets_nowhere_ends_the_link() {
     let wire = Wire::new();
-    let limits = Limits { write_timeout: Duration::from_millis(150), ..Limits::default() };
+    let limits =
+        Limits { write_timeout: Duration::from_millis(150), frame_bytes_max: 64 << 20, ..Limits::default() };
     let (one, two) = meet_with(&node(1), &limits, &node(2), &limits, |addr| wire.to(addr)).await;
     let ((one_out, mut one_in), _two) = (one.unwrap().split(), two.unwrap());
     wire.freeze();
@@ -101,7 +102,7 @@ async fn a_close_does_not_wait_for_a_blocked_write() {
         let one_out = one_out.clone();
         async move {
             loop {
-                one_out.send(frame(8 << 20, 1)).await?;
+                one_out.send(frame(1 << 20, 1)).await?;
             }
         }
     });

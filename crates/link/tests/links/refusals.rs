@@ -52,6 +52,23 @@ async fn the_wrong_cluster() {
     other.cluster = ClusterId::of_name("other");
     let id = other.cluster.to_string();
     assert_both(meet(&node(1), &other).await, RefusalCode::WrongCluster, &id);
+    assert_both(meet(&node(1), &other).await, RefusalCode::WrongCluster, "the cluster's name differs");
+}
+
+/// A node names its cluster by the secret that it was given: what people see of a wrong one is another cluster.
+#[tokio::test]
+async fn clusters_of_different_secrets_say_that_the_secret_differs() {
+    let secret_node = |number, secret| {
+        let mut node = with_secret(node(number), Some(secret));
+        node.cluster = ClusterId::of_secret(&ClusterSecret::new(secret));
+        node
+    };
+    for other in [secret_node(2, "two"), node(2)] {
+        let outcome = meet(&secret_node(1, "one"), &other).await;
+        let (dialed, accepted) = (dial_refusal(outcome.0), accept_refusal(outcome.1));
+        assert!(dialed.to_string().contains("the cluster secret differs"), "{dialed}");
+        assert!(accepted.to_string().contains("cluster secret"), "{accepted}");
+    }
 }
 
 #[tokio::test]
@@ -155,7 +172,62 @@ async fn our_own_words_echoed() {
 
 #[tokio::test]
 async fn itself() {
-    assert_both(meet(&node(1), &node(1)).await, RefusalCode::Itself, "itself");
+    let us = node(1);
+    assert_both(meet(&us, &us).await, RefusalCode::Itself, "itself");
+}
+
+/// A machine copied with its memory runs the node twice, in one epoch. Whichever dials, both hear of it.
+#[tokio::test]
+async fn a_twin_is_told_from_oneself() {
+    let (original, copy) = (node(1), node(1));
+    let (dialed, accepted) = meet(&original, &copy).await;
+    let (dialed, accepted) = (dial_refusal(dialed), accept_refusal(accepted));
+    assert!(matches!(dialed, HandshakeError::Twin), "{dialed}");
+    assert!(matches!(accepted, HandshakeError::Twin), "{accepted}");
+    assert_eq!((dialed.code(), accepted.code()), (Some(RefusalCode::Twin), Some(RefusalCode::Twin)));
+}
+
+/// What a process once said under our key, played to us by somebody who has not the key, is no twin.
+#[tokio::test]
+async fn a_pretended_twin_is_no_twin() {
+    let key = node(2).key.public();
+    let epoch = node(2).epoch.to_be_bytes();
+    let (_, accepted) = meet_through(&node(1), &node(2), |addr| {
+        meddler(addr, move |toward, message| {
+            if toward == Toward::Listener && message[0] == HELLO {
+                message[25..57].copy_from_slice(&key);
+                message[57..65].copy_from_slice(&epoch);
+            }
+        })
+    })
+    .await;
+    assert_eq!(accept_refusal(accepted).code(), Some(RefusalCode::BadProof));
+}
+
+#[tokio::test]
+async fn a_twins_handshake_replayed_is_no_twin() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let record = Arc::clone(&heard);
+    let (dialed, accepted) = meet_through(&node(1), &node(2), |addr| {
+        meddler(addr, move |toward, message| {
+            if toward == Toward::Listener {
+                record.lock().unwrap().push(message.clone());
+            }
+        })
+    })
+    .await;
+    assert!(dialed.is_ok() && accepted.is_ok());
+    // The thief plays it to the very process that said it.
+    let (addr, accepted) = listening(node(1), Limits::default()).await;
+    let mut thief = stranger(addr).await;
+    let recorded: Vec<Vec<u8>> = heard.lock().unwrap().drain(..2).collect();
+    for message in recorded {
+        thief.send(Message::Binary(message.into())).await.unwrap();
+    }
+    let (code, reason) = refusal_heard(&mut thief).await;
+    assert_eq!((code, reason.as_str()), (3, "the signature does not match the key and this handshake"));
+    drop(thief);
+    assert_eq!(accept_refusal(soon(accepted).await.unwrap()).code(), Some(RefusalCode::BadProof));
 }
 
 #[tokio::test]
@@ -196,8 +268,44 @@ async fn no_common_version() {
     assert_listener_refuses(
         outcome,
         RefusalCode::NoCommonVersion,
-        "we speak protocol versions 1 to 1, the peer 7 to 9",
+        "the refusing node speaks protocol version 2, the refused one 7 to 9",
     );
+}
+
+/// What a node of protocol 1 says first: the first message of a recording, whose layout is in tests/fixtures.
+fn hello_of_protocol_1() -> Vec<u8> {
+    const RECORDED: &[u8] = include_bytes!("../../../../tests/fixtures/format-1/catch-up.frames");
+    let (length, rest) = RECORDED[1..].split_first_chunk::<4>().unwrap();
+    let hello = rest[..u32::from_be_bytes(*length) as usize].to_vec();
+    assert_eq!(hello[..9], *b"\x01RJLK\0\x01\0\x01");
+    hello
+}
+
+#[tokio::test]
+async fn a_peer_of_protocol_1_is_refused_and_both_hear_which_versions_met() {
+    let of_fixture = |seed| Identity { cluster: ClusterId::of_name("fixture"), ..node(seed) };
+    let words =
+        "the refusing node speaks protocol version 2, the refused one 1; run the same release on both";
+    for to_refuse in [Toward::Listener, Toward::Dialer] {
+        let (dialed, accepted) = meet_through(&of_fixture(1), &of_fixture(2), |addr| {
+            meddler(addr, move |toward, message| {
+                if toward == to_refuse && message[0] == HELLO {
+                    *message = hello_of_protocol_1();
+                }
+            })
+        })
+        .await;
+        let (dialed, accepted) = (dial_refusal(dialed), accept_refusal(accepted));
+        let (refusing, refused) = match to_refuse {
+            Toward::Listener => (accepted, dialed),
+            Toward::Dialer => (dialed, accepted),
+        };
+        for error in [&refusing, &refused] {
+            assert_eq!(error.code(), Some(RefusalCode::NoCommonVersion), "{error}");
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        assert!(matches!(refusing, HandshakeError::Refusing(_)), "{refusing}");
+    }
 }
 
 #[tokio::test]

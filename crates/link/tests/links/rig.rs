@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use rejoin_link::{
     AcceptError, ClusterId, DialError, HandshakeError, Identity, Limits, Link, LinkReceiver, LinkSender,
-    Listener, NodeKey, PeerUrl, dial, parse_peer_url,
+    Listener, NodeKey, OpenHandshakes, PeerUrl, dial, parse_peer_url,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -32,6 +32,7 @@ pub(crate) fn node(seed: u8) -> Identity {
         name: format!("node-{seed}"),
         epoch: u64::from(seed) * 1000,
         policy: [seed; 16],
+        handshakes: OpenHandshakes::default(),
     }
 }
 
