@@ -1,28 +1,36 @@
 //! Opening a node.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime};
 
-use rejoin_causal::{Hex, NodeId};
-use rejoin_link::{BearerToken, ClusterId, ClusterSecret, Identity, Limits as LinkLimits, Listener, NodeKey};
+use rejoin_causal::{Epoch, Hex, NodeId};
+use rejoin_link::{
+    BearerToken, ClusterId, ClusterSecret, Identity, Limits as LinkLimits, Listener, NodeKey, OpenHandshakes,
+};
 use rejoin_replica::path::{PATH_BYTES_MAX, Path, SEGMENT_BYTES_MAX, SEGMENTS_MAX};
-use rejoin_replica::{Config, Policy, Replica, Start, Strategy, View as _};
+use rejoin_replica::{Alarm, Config, Now, Policy, Replica, Start, StatementKind, Strategy, View as _};
 use rejoin_store::{FjallEngine, FjallOptions, MemoryEngine, Store, SyncPolicy};
 use tokio::sync::watch;
 
+use crate::alarms::Alarms;
+use crate::board::{self, Board, Figures};
 use crate::clock::{Clock, random, wall_ms};
 use crate::config::{
     DISK_RESERVE_BYTES, Durability, Limits, NAME_BYTES_MAX, SCAN_ITEMS_MAX, SCAN_PAGE_BYTES_MAX,
+    SIBLINGS_BYTES_MAX,
 };
 use crate::engine::{Kind, NodeEngine};
 use crate::feed::hub::Hub;
 use crate::feed::lineage::Lineage;
 use crate::links::{Links, add_peer, run_link};
+use crate::machine::Machine;
 use crate::metrics::{Metrics, watched};
 use crate::node::{Node, NodeInfo};
+use crate::pins::{self, Pins};
 use crate::queue::Queue;
 use crate::shared::{Published, Shared};
+use crate::statements::{self, STATEMENTS_NOTE};
 use crate::token::Applied;
 use crate::writer::Writer;
 use crate::{Error, error};
@@ -45,6 +53,8 @@ pub struct Builder {
     cluster_secret: Option<String>,
     durability: Durability,
     disk_reserve: u64,
+    generation_file: Option<PathBuf>,
+    doubt_clock_jumps: bool,
     config: Config,
 }
 
@@ -62,6 +72,8 @@ impl Builder {
             cluster_secret: None,
             durability: Durability::Disk,
             disk_reserve: DISK_RESERVE_BYTES,
+            generation_file: None,
+            doubt_clock_jumps: true,
             config: Config::default(),
         }
     }
@@ -183,6 +195,19 @@ impl Builder {
         self
     }
 
+    /// Live versions of one path beyond which a client's write must not add another. Default: 64, at least 1.
+    pub fn siblings_max(mut self, versions: usize) -> Builder {
+        self.config.siblings_max = versions;
+        self
+    }
+
+    /// Bytes of the live versions of one path, when there are several, beyond which a client's write must not add to them.
+    /// Default: 32 MiB, at most 256 MiB.
+    pub fn siblings_bytes_max(mut self, bytes: usize) -> Builder {
+        self.config.siblings_bytes_max = bytes;
+        self
+    }
+
     /// The deepest value that a client of this node may write. Default: 64, at most 126.
     pub fn value_depth_max(mut self, depth: usize) -> Builder {
         self.config.value_depth_max = depth;
@@ -192,6 +217,21 @@ impl Builder {
     /// Lets digest sessions remove any number of documents. Default: they stop at 1,000 and 5 % of the store.
     pub fn allow_removals(mut self, allow: bool) -> Builder {
         self.config.removals_allowed = allow;
+        self
+    }
+
+    /// A file whose content changes with each copy of this machine and each time that it is put back with its memory, in
+    /// addition to the generation id of which the Linux kernel tells. The node then takes a new identity before its next
+    /// write. Default: none.
+    pub fn generation_file(mut self, file: Option<PathBuf>) -> Builder {
+        self.generation_file = file;
+        self
+    }
+
+    /// Whether the node takes a wall clock that jumps ahead, against the time since boot, for a machine that was put back
+    /// with its memory, and takes a new identity. Default: yes, on Linux.
+    pub fn doubt_clock_jumps(mut self, doubt: bool) -> Builder {
+        self.doubt_clock_jumps = doubt;
         self
     }
 
@@ -224,22 +264,10 @@ impl Builder {
             None => None,
         };
 
-        let (engine_name, mut store) = self.open_store(&metrics).await?;
-        let key = match store.note(KEY_NOTE).map_err(|error| Error::open(&error))? {
-            Some(seed) => {
-                let seed =
-                    seed.try_into().map_err(|_| Error::Corrupt("the node's key is damaged".to_string()))?;
-                NodeKey::from_seed(seed)
-            }
-            None => {
-                let key = NodeKey::generate().map_err(|error| Error::Config(error.to_string()))?;
-                store.set_note(KEY_NOTE, &key.seed()).map_err(|error| Error::open(&error))?;
-                key
-            }
-        };
+        let clock = Clock::start();
+        let Opened { engine: engine_name, store, key, epoch, lineage, replica, figures } =
+            self.open_store(&metrics, &policy, clock.now()).await?;
         let node = NodeId(key.id());
-        let noise = u16::from_le_bytes(random()?);
-        let epoch = store.begin_epoch(wall_ms(), noise).map_err(|error| Error::open(&error))?;
 
         let name = self.name.clone().unwrap_or_else(|| format!("node-{node:?}"));
         let identity = Identity {
@@ -249,21 +277,14 @@ impl Builder {
             name: name.clone(),
             epoch: epoch.0,
             policy: policy.hash(),
+            handshakes: OpenHandshakes::default(),
         };
         identity.check().map_err(|error| Error::Config(error.to_string()))?;
 
-        let clock = Clock::start();
-        let start = Start {
-            node,
-            epoch,
-            seed: u64::from_le_bytes(random()?),
-            config: self.config.clone(),
-            policy: Arc::clone(&policy),
-        };
         let snapshot = store.snapshot();
-        let sequence = snapshot.counters().map_err(|error| Error::open(&error))?.sequence;
-        let lineage = Lineage::begin(&mut store, sequence)?;
-        let replica = Replica::open(start, clock.now(), &snapshot).map_err(|error| Error::open(&error))?;
+        let sequence = replica.counters().sequence;
+        // They stand as long as they are kept; the alarms of the last start are gone.
+        let doubted = replica.doubted().clone();
         let applied = Arc::new(Applied::new(replica.frontier().clone()));
 
         let (committed_out, committed) = watch::channel(sequence);
@@ -289,28 +310,40 @@ impl Builder {
             identity: RwLock::new(Arc::new(identity)),
             jobs: Queue::new(self.durability == Durability::Disk),
             batches: crate::batch::turns(),
+            reception: crate::receiving::Reception::new(),
             published: RwLock::new(Some(Published { reader: store.reader(), snapshot })),
             applied: watch::Sender::new(applied),
             committed,
             links: Links::new(),
-            link_status: Mutex::default(),
+            pins: Pins::default(),
+            board: Board::new(replica.status(), figures),
             hub: Arc::new(Hub::new(sequence)),
             lineage,
             metrics,
+            alarms: Alarms::default(),
             disk_reserve: self.disk_reserve,
             disk_full: watch::Sender::new(false),
+            unsure: watch::Sender::new(false),
+            quarantined: std::sync::atomic::AtomicU64::new(0),
             failed: watch::Sender::new(None),
             stopping: watch::Sender::new(false),
         });
         let runtime = tokio::runtime::Handle::current();
         Hub::start(&shared, news, runtime.clone())?;
-        let writer = Writer::new(replica, store, Arc::clone(&shared), committed_out, news_out, runtime);
+        let machine = Machine::watch(self.generation_file.clone(), self.doubt_clock_jumps);
+        let writer =
+            Writer::new(replica, store, Arc::clone(&shared), committed_out, news_out, runtime, machine);
         std::thread::Builder::new()
             .name("rejoin-replica".to_string())
             .spawn(move || crate::writer::run(writer))
             .map_err(|error| Error::Config(format!("the system starts no thread: {error}")))?;
 
+        for (life, doubted) in doubted {
+            let own = life.0 == node;
+            shared.alarms.raise(&Alarm::LifeDoubted { life, reason: doubted.reason, own });
+        }
         let opened = Node::new(Arc::clone(&shared));
+        tokio::spawn(pins::keep_young(Arc::clone(&shared)));
         for peer in &self.peers {
             add_peer(&shared, peer)?;
         }
@@ -338,6 +371,9 @@ impl Builder {
         {
             return refuse("the value limit is between 1 byte and 16 MiB");
         }
+        if self.config.siblings_max == 0 || self.config.siblings_bytes_max > SIBLINGS_BYTES_MAX {
+            return refuse("a path has at least one live version, and at most 256 MiB of several");
+        }
         if self.config.value_depth_max > rejoin_replica::config::VALUE_DEPTH_PROTOCOL_MAX {
             return refuse("the depth limit is at most 126");
         }
@@ -363,13 +399,22 @@ impl Builder {
         }
     }
 
-    async fn open_store(&self, metrics: &Arc<Metrics>) -> Result<(&'static str, Store<NodeEngine>), Error> {
-        let (durability, directory) = (self.durability, self.data_dir.clone());
-        let metrics = Arc::clone(metrics);
+    /// Opens the store, and begins an epoch in it: it reads, writes and syncs, on a thread that may block.
+    async fn open_store(
+        &self,
+        metrics: &Arc<Metrics>,
+        policy: &Arc<Policy>,
+        now: Now,
+    ) -> Result<Opened, Error> {
+        let (durability, directory, config) = (self.durability, self.data_dir.clone(), self.config.clone());
+        let (metrics, policy) = (Arc::clone(metrics), Arc::clone(policy));
         let open = move || {
             let engine = match directory.filter(|_| durability != Durability::Memory) {
                 Some(directory) => {
-                    let engine = FjallEngine::open(&directory, FjallOptions::default());
+                    // Only the replica's thread waits for the disk.
+                    let seals_apart = durability != Durability::Disk;
+                    let options = FjallOptions { seals_apart, ..FjallOptions::default() };
+                    let engine = FjallEngine::open(&directory, options);
                     let engine = engine.map_err(|error| Error::open(&error.into()))?;
                     if engine.torn_bytes() > 0 {
                         let bytes = engine.torn_bytes();
@@ -386,11 +431,58 @@ impl Builder {
             };
             let name = engine.name();
             let store = Store::open(engine, sync).map_err(|error| Error::open(&error))?;
-            Ok((name, store))
+            begin(name, store, config, policy, now)
         };
         let opened = tokio::task::spawn_blocking(open).await;
         opened.map_err(|failed| Error::Corrupt(format!("the store could not be opened: {failed}")))?
     }
+}
+
+/// A store, and a replica that goes on from what is in it.
+struct Opened {
+    /// The engine's name.
+    engine: &'static str,
+    store: Store<NodeEngine>,
+    key: NodeKey,
+    epoch: Epoch,
+    lineage: Lineage,
+    replica: Replica,
+    figures: Figures,
+}
+
+/// Begins an epoch and a generation of the feed, durably.
+fn begin(
+    engine: &'static str,
+    mut store: Store<NodeEngine>,
+    config: Config,
+    policy: Arc<Policy>,
+    now: Now,
+) -> Result<Opened, Error> {
+    let key = match store.note(KEY_NOTE).map_err(|error| Error::open(&error))? {
+        Some(seed) => {
+            let seed =
+                seed.try_into().map_err(|_| Error::Corrupt("the node's key is damaged".to_string()))?;
+            NodeKey::from_seed(seed)
+        }
+        None => {
+            let key = NodeKey::generate().map_err(|error| Error::Config(error.to_string()))?;
+            store.set_note(KEY_NOTE, &key.seed()).map_err(|error| Error::open(&error))?;
+            key
+        }
+    };
+    let noise = u16::from_le_bytes(random()?);
+    let epoch = store.begin_epoch(wall_ms(), noise).map_err(|error| Error::open(&error))?;
+    let mut statements = vec![statements::sign(&key, epoch, StatementKind::Alive)];
+    let signed = store.note(STATEMENTS_NOTE).map_err(|error| Error::open(&error))?;
+    statements.extend(signed.as_deref().map(statements::decode).unwrap_or_default());
+    let seed = u64::from_le_bytes(random()?);
+    let start = Start { node: NodeId(key.id()), epoch, seed, config, policy, statements };
+    let snapshot = store.snapshot();
+    let sequence = snapshot.counters().map_err(|error| Error::open(&error))?.sequence;
+    let lineage = Lineage::begin(&mut store, sequence)?;
+    let replica = Replica::open(start, now, &store.snapshot()).map_err(|error| Error::open(&error))?;
+    let figures = board::measure(&store.reader());
+    Ok(Opened { engine, store, key, epoch, lineage, replica, figures })
 }
 
 /// A policy whose resolvers are watched.
@@ -442,7 +534,7 @@ async fn accept_links(shared: Arc<Shared>, listener: Listener) {
                 Ok(link) => {
                     run_link(shared, link, identity, None).await;
                 }
-                Err(failed) => crate::node::note_refused(&shared, &remote, &failed).await,
+                Err(failed) => crate::node::note_refused(&shared, &remote, &identity, &failed).await,
             }
         });
     }

@@ -35,6 +35,19 @@ pub(crate) fn wall_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Milliseconds since the machine was started, those included in which it slept; nothing where the system does not say.
+#[cfg(target_os = "linux")]
+pub(crate) fn boot_ms() -> Option<u64> {
+    let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let (seconds, nanoseconds) = (u64::try_from(since.tv_sec).ok()?, u64::try_from(since.tv_nsec).ok()?);
+    Some(seconds * 1_000 + nanoseconds / 1_000_000)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn boot_ms() -> Option<u64> {
+    None
+}
+
 /// Random bytes from the operating system.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], crate::Error> {
     let mut bytes = [0; N];

@@ -1,6 +1,6 @@
 //! Conflicts: listing the open and the settled ones, settling one, and going back to an old version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -9,12 +9,11 @@ use rejoin_causal::Dot;
 use rejoin_replica::json::Json;
 use rejoin_replica::path::{Path, Prefix};
 use rejoin_replica::{Change, Condition, Observed, Policy, View as _, Write};
-use rejoin_store::Snapshot;
 
 use crate::clock::wall_ms;
 use crate::config::{SCAN_ITEMS_DEFAULT, SCAN_ITEMS_MAX, SCAN_PAGE_BYTES_MAX};
-use crate::engine::NodeSnapshot;
 use crate::entry::{Entry, HistoryEntry};
+use crate::pins::Pinned;
 use crate::token::Written;
 use crate::{Error, Node};
 
@@ -65,7 +64,7 @@ pub enum Settlement {
 /// A list of conflicts to be read, in path order. It reads the index of conflicts, and their documents, only.
 #[derive(Clone, Debug)]
 pub struct Conflicts {
-    snapshot: Snapshot<NodeSnapshot>,
+    pin: Pinned,
     policy: Arc<Policy>,
     lower: Vec<u8>,
     upper: Option<Vec<u8>>,
@@ -102,7 +101,7 @@ impl Node {
     pub fn conflicts_prefix(&self, prefix: &Prefix) -> Result<Conflicts, Error> {
         let (lower, upper) = prefix.key_range();
         Ok(Conflicts {
-            snapshot: self.shared().snapshot()?,
+            pin: Pinned::new(self.shared())?,
             policy: self.shared().policy(),
             lower,
             upper,
@@ -112,6 +111,33 @@ impl Node {
             read: Vec::new().into_iter(),
             ended: false,
         })
+    }
+
+    /// How many of the conflicts that are still in history were settled at or after that moment, in Unix milliseconds by the
+    /// stamp of the write that settled them. `None` when more than `paths_max` paths had conflicts: too many to look at.
+    pub fn settled_since(&self, since_ms: u64, paths_max: usize) -> Result<Option<u64>, Error> {
+        let snapshot = self.shared().snapshot()?;
+        let mut count = 0;
+        for (at, row) in snapshot.settled_conflicts(&[], None).enumerate() {
+            if at == paths_max {
+                return Ok(None);
+            }
+            let (path, _) = row?;
+            let rows: Vec<HistoryEntry> =
+                snapshot.history(&path).map(|row| row.map(HistoryEntry::from)).collect::<Result<_, _>>()?;
+            let record = snapshot.record(&path)?;
+            // The write that settled it is live, or was replaced in its turn.
+            let stamp = |dot: Dot| {
+                let live =
+                    record.as_ref().and_then(|record| record.document.version(dot)).map(|live| live.hlc);
+                live.or_else(|| rows.iter().find(|row| row.version == dot).map(|row| row.hlc))
+            };
+            let by: BTreeSet<Dot> =
+                rows.iter().filter(|row| row.concurrent).filter_map(|row| row.superseded_by).collect();
+            let late = |dot: &Dot| stamp(*dot).is_some_and(|hlc| hlc.unix_ms() >= since_ms);
+            count += by.iter().filter(|dot| late(dot)).count() as u64;
+        }
+        Ok(Some(count))
     }
 
     /// Settles a conflict: one write that replaces all its versions, whatever the strategy.
@@ -124,7 +150,7 @@ impl Node {
             Settlement::Keep(version) => Change::Keep(version),
         };
         let (path, condition) = (Path::parse(path)?, Condition::Always);
-        self.write(Write { path, change, condition, observed: seen, ttl: None }).await
+        self.write(Write { path, change, condition, observed: seen, ttl: None, once: None }).await
     }
 
     /// Writes what an old version of a path said: one of its history, or a live one. A new write like any other, which
@@ -132,8 +158,15 @@ impl Node {
     pub async fn revert(&self, path: &str, version: Dot) -> Result<Written, Error> {
         let path = Path::parse(path)?;
         let change = self.reverting(&path, version)?;
-        self.write(Write { path, change, condition: Condition::Always, observed: Observed::All, ttl: None })
-            .await
+        self.write(Write {
+            path,
+            change,
+            condition: Condition::Always,
+            observed: Observed::All,
+            ttl: None,
+            once: None,
+        })
+        .await
     }
 
     /// The change that [`Node::revert`] writes.
@@ -212,15 +245,16 @@ impl Conflicts {
             }
         };
         let (lower, upper) = (&self.lower, self.upper.as_deref());
+        let (snapshot, _) = self.pin.get()?;
         if self.state != ConflictState::Settled {
-            for (at, path) in self.snapshot.open_conflicts(lower, upper).take(ROWS_PER_READ).enumerate() {
+            for (at, path) in snapshot.open_conflicts(lower, upper).take(ROWS_PER_READ).enumerate() {
                 let path = path?;
                 reached(&path.key(), at + 1);
                 found.insert(path.key(), Found { path, open: true, settled: false });
             }
         }
         if self.state != ConflictState::Open {
-            for (at, row) in self.snapshot.settled_conflicts(lower, upper).take(ROWS_PER_READ).enumerate() {
+            for (at, row) in snapshot.settled_conflicts(lower, upper).take(ROWS_PER_READ).enumerate() {
                 let (path, _) = row?;
                 reached(&path.key(), at + 1);
                 let new = Found { path, open: false, settled: true };
@@ -240,12 +274,13 @@ impl Conflicts {
 
     fn conflict(&self, found: Found) -> Result<Conflict, Error> {
         let Found { path, open, settled } = found;
-        let record = if open { self.snapshot.record(&path)? } else { None };
+        let (snapshot, _) = self.pin.get()?;
+        let record = if open { snapshot.record(&path)? } else { None };
         let entry =
             record.and_then(|record| Entry::of(&self.policy, path.clone(), &record.document, wall_ms()));
         let mut conflict = Conflict { path, open: entry, settled: Vec::new() };
         if settled {
-            for row in self.snapshot.history(&conflict.path) {
+            for row in snapshot.history(&conflict.path) {
                 let row = HistoryEntry::from(row?);
                 if !row.concurrent {
                     continue;
@@ -263,7 +298,7 @@ impl Conflicts {
 impl Iterator for Conflicts {
     type Item = Result<Conflict, Error>;
 
-    /// Every conflict, read lazily from one snapshot, whatever the limit.
+    /// Every conflict, read lazily, whatever the limit: all of one moment, unless the walk takes more than a minute.
     fn next(&mut self) -> Option<Result<Conflict, Error>> {
         loop {
             if let Some(found) = self.read.next() {

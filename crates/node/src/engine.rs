@@ -19,6 +19,7 @@ pub(crate) struct NodeEngine {
 }
 
 /// On disk or in memory, chosen at run time by [`crate::Durability`].
+#[expect(clippy::large_enum_variant, reason = "there is one a node, and it is moved when the node opens")]
 pub(crate) enum Kind {
     Fjall(FjallEngine),
     Memory(MemoryEngine),
@@ -77,6 +78,20 @@ impl Engine for NodeEngine {
             Kind::Fjall(engine) => engine.commit(batch),
             Kind::Memory(engine) => engine.commit(batch),
         })
+    }
+
+    fn wants_housekeeping(&self) -> bool {
+        match &self.kind {
+            Kind::Fjall(engine) => engine.wants_housekeeping(),
+            Kind::Memory(engine) => engine.wants_housekeeping(),
+        }
+    }
+
+    fn keep_house(&self) -> Result<(), EngineError> {
+        match &self.kind {
+            Kind::Fjall(engine) => engine.keep_house(),
+            Kind::Memory(engine) => engine.keep_house(),
+        }
     }
 
     fn sync(&self) -> Result<(), EngineError> {

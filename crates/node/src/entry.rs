@@ -3,7 +3,7 @@
 use rejoin_causal::{Dot, Hex, Hlc, NodeId, VersionVector};
 use rejoin_replica::json::Json;
 use rejoin_replica::path::Path;
-use rejoin_replica::{Document, Policy, Superseded, Visible, as_of, etag, standing};
+use rejoin_replica::{Document, Policy, Superseded, Visible, Word, as_of, etag, standing};
 use serde::de::DeserializeOwned;
 
 use crate::Error;
@@ -125,6 +125,8 @@ pub struct HistoryEntry {
     pub concurrent: bool,
     /// It was the one of them that readers saw on this node, or the newest of those merged.
     pub shown: bool,
+    /// It was removed by a peer's word, with nothing in its place.
+    pub removed: Option<Word>,
 }
 
 /// How a superseded version ended.
@@ -138,6 +140,8 @@ pub enum Outcome {
     Lost,
     /// Its time had come.
     Expired,
+    /// A peer said that it is gone, and nothing took its place.
+    Removed,
 }
 
 impl Outcome {
@@ -148,6 +152,7 @@ impl Outcome {
             Outcome::Won => "won",
             Outcome::Lost => "lost",
             Outcome::Expired => "expired",
+            Outcome::Removed => "removed",
         }
     }
 }
@@ -156,6 +161,7 @@ impl HistoryEntry {
     /// How it ended.
     pub fn outcome(&self) -> Outcome {
         match (self.concurrent, self.shown) {
+            _ if self.removed.is_some() => Outcome::Removed,
             _ if self.expired => Outcome::Expired,
             (false, _) => Outcome::Replaced,
             (true, true) => Outcome::Won,
@@ -175,6 +181,7 @@ impl From<Superseded> for HistoryEntry {
             superseded_by: row.by,
             concurrent: row.concurrent,
             shown: row.shown,
+            removed: row.word,
         }
     }
 }

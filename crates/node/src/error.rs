@@ -3,7 +3,7 @@
 use rejoin_causal::Dot;
 use rejoin_replica::json::JsonError;
 use rejoin_replica::path::PathError;
-use rejoin_replica::{ContextError, Current, Refusal, TtlError};
+use rejoin_replica::{ContextError, Current, KeyError, Refusal, TtlError};
 use rejoin_store::{EngineError, StoreError};
 
 /// An operation was not done. Nothing is half-done after any of these.
@@ -40,6 +40,18 @@ pub enum Error {
     /// A conflict to settle has versions that the caller has not read.
     #[error("the conflict has versions that were not read")]
     Unseen(Box<Current>),
+    /// The path has too many live versions, or bytes of them, for a write that leaves them as they are.
+    #[error("the path would have {size} {of} live beside each other, and the limit is {limit}")]
+    TooManySiblings {
+        /// How many there would be.
+        size: usize,
+        /// The limit.
+        limit: usize,
+        /// `versions` or `bytes`.
+        of: &'static str,
+        /// What is there.
+        current: Box<Current>,
+    },
     /// The text is not a context of this path.
     #[error("{0}")]
     BadContext(#[from] ContextError),
@@ -49,6 +61,12 @@ pub enum Error {
     /// The path's history has no such version, or no longer.
     #[error("neither the history of this path nor its live versions have that version")]
     NoSuchVersion,
+    /// The text is no key for a request.
+    #[error("{0}")]
+    BadKey(#[from] KeyError),
+    /// A write that is to be done once came with the key of another one.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     /// The value is too large.
     #[error("the value would be {bytes} bytes, and the limit is {limit}")]
     TooLarge {
@@ -78,6 +96,8 @@ pub enum Error {
     NotCaughtUp {
         /// What it lacks; nothing when only the oldest writes, which a long token names as a whole, differ.
         missing: Box<rejoin_causal::Frontier>,
+        /// What of it is here and waits in quarantine, because its stamps are from the future.
+        held: Option<Box<HeldBack>>,
     },
     /// A listing of directories was asked to filter.
     #[error("a listing of directories takes no filter")]
@@ -120,6 +140,15 @@ pub enum Error {
     Listen(String),
 }
 
+/// Writes that a token names and that wait in quarantine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldBack {
+    /// How many.
+    pub count: u64,
+    /// When the last of them comes out by itself, in Unix milliseconds of this node's clock.
+    pub until_ms: u64,
+}
+
 impl Error {
     /// The code that programs compare, in snake case.
     pub fn code(&self) -> &'static str {
@@ -133,9 +162,12 @@ impl Error {
             Error::NoConflict(_) => "no_conflict",
             Error::NotLive(_) => "version_not_live",
             Error::Unseen(_) => "conflict_changed",
+            Error::TooManySiblings { .. } => "too_many_siblings",
             Error::BadContext(_) => "invalid_context",
             Error::ContextAhead(_) => "not_caught_up",
             Error::NoSuchVersion => "no_such_version",
+            Error::BadKey(_) => "invalid_idempotency_key",
+            Error::KeyReused => "idempotency_key_reused",
             Error::TooLarge { .. } | Error::BatchTooLarge { .. } => "too_large",
             Error::BadCursor => "invalid_cursor",
             Error::BadToken => "invalid_token",
@@ -169,15 +201,26 @@ impl Error {
             Error::NoConflict(_) => "nothing is left to settle; write the value if it is not the one you want",
             Error::NotLive(_) => "list the conflict again and keep one of the versions it has now",
             Error::Unseen(_) => "list the conflict again, decide over all of its versions, and retry",
+            Error::TooManySiblings { .. } => {
+                "read the path and merge what it has: settle the conflict, or write or delete over all that was read"
+            }
             Error::BadContext(_) => "use the context of a read of this path as it was given, or write without one",
             Error::ContextAhead(_) => "wait longer, or write on the node that the context comes from",
             Error::NoSuchVersion => "list the history of the path: it keeps the newest versions only",
+            Error::BadKey(_) => "use a new random key for each request, such as a UUID",
+            Error::KeyReused => {
+                "give each request a key of its own, and use it again only to send exactly the same request again"
+            }
             Error::TooLarge { .. } => "split the value over several paths, or raise the limit on this node",
             Error::BatchTooLarge { .. } => {
                 "make several batches of it, or leave out that it is atomic: then each write stands for itself"
             }
             Error::BadCursor => "use the cursor of the last page as it was given, or start without one",
             Error::BadToken => "use the token of an earlier answer as it was given",
+            Error::NotCaughtUp { held: Some(_), .. } => {
+                "correct the clock of the node that wrote it: it then mints the writes again; or let an operator of this node \
+                 release them from quarantine"
+            }
             Error::NotCaughtUp { .. } => "wait longer, or ask the node that gave the token",
             Error::FilterOfListing => "leave the depth out to filter values, or the filter out to list directories",
             Error::BadFeedToken => "give the token of a change or of the end of a snapshot as it was, or start over",
@@ -186,13 +229,14 @@ impl Error {
             Error::TimedOut => "retry; status shows which peers are slow",
             Error::Closed => "open the node again",
             Error::Storage(_) => "end the process and start it again: it recovers every answered write",
-            Error::Locked(_) => "stop the other process, or choose another data directory",
+            Error::Locked(_) => "close it there, stop that process, or choose another data directory",
             Error::Corrupt(_) => {
                 "restore a backup, or move the data directory away and start empty: peers send what they have"
             }
             Error::Format(_) => "start the version that wrote it, or a newer one",
             Error::DiskFull(_) => {
-                "free some space where the node keeps its data, then retry: it notices by itself; reads and deletes go on"
+                "free some space where the node keeps its data, then retry: it notices by itself; reads go on, and deletes \
+                 while the store has any room for them"
             }
             Error::Config(_) => "correct the setting",
             Error::Listen(_) => "choose another address or port, or stop what uses it",
@@ -243,6 +287,10 @@ impl From<Refusal> for Error {
             Refusal::NoConflict(current) => Error::NoConflict(Box::new(current)),
             Refusal::NotLive(current) => Error::NotLive(Box::new(current)),
             Refusal::Unseen(current) => Error::Unseen(Box::new(current)),
+            Refusal::TooManySiblings { size, limit, of, current } => {
+                Error::TooManySiblings { size, limit, of, current: Box::new(current) }
+            }
+            Refusal::KeyReused => Error::KeyReused,
             Refusal::TooLarge { bytes, limit } => Error::TooLarge { bytes, limit },
             Refusal::BatchTooLarge { size, limit, of } => Error::BatchTooLarge { size, limit, of },
         }

@@ -50,7 +50,10 @@ const _: () = assert!(
     "a node must not be built with the feature `plant` of the simulation"
 );
 
+mod alarms;
+mod attest;
 mod batch;
+mod board;
 mod builder;
 mod clock;
 mod config;
@@ -61,29 +64,36 @@ mod entry;
 mod error;
 mod feed;
 mod filter;
+mod introduction;
 mod links;
 mod listing;
+mod machine;
 mod member;
 mod metrics;
 mod node;
+mod pins;
 mod projection;
 mod queue;
 mod receipts;
+mod receiving;
+mod removals;
 mod room;
 mod scan;
 mod serving;
 mod shared;
+mod statements;
 mod status;
 mod subscribe;
 mod token;
 mod writer;
 
+pub use alarms::StandingAlarm;
 pub use batch::{BATCH_WRITES_MAX, BatchError};
 pub use builder::Builder;
 pub use config::{Durability, Limits};
 pub use conflicts::{Conflict, ConflictPage, ConflictState, Conflicts, Settled, Settlement};
 pub use entry::{Entry, HistoryEntry, HistoryPage, Outcome, Sibling};
-pub use error::Error;
+pub use error::{Error, HeldBack};
 pub use feed::hub::FeedStatus;
 pub use feed::token::FeedToken;
 pub use filter::Filter;
@@ -93,8 +103,9 @@ pub use metrics::{Histogram, Metrics, WriteCounts};
 pub use node::{Node, NodeInfo};
 pub use projection::Projection;
 pub use receipts::{NodeAt, RECEIPT_WAIT_MAX, Receipt, Whereabouts};
+pub use removals::{RemovalFilter, Removed, Undone};
 pub use scan::{Entries, Page, Scan};
-pub use status::{Direction, NodeStatus, PeerState, PeerStatus};
+pub use status::{Direction, DoubtStatus, NodeStatus, PeerState, PeerStatus};
 pub use subscribe::{Event, From, ResyncReason, Subscription};
 pub use token::{Token, Written};
 
@@ -103,6 +114,7 @@ pub use rejoin_replica::json::{Json, JsonError, JsonLimits};
 pub use rejoin_replica::path::{Path, PathError, Prefix, Scope};
 pub use rejoin_replica::strategy::{Candidate, Custom, Resolver, ResolverError};
 pub use rejoin_replica::{
-    Change, Condition, ConflictTally, Context, ContextError, Current, Observed, Policy, RoundReport,
-    Strategy, Tally, Ttl, TtlError, Visible, Write,
+    Change, Condition, ConflictTally, Context, ContextError, Current, Held, Key, KeyError, Observed, Once,
+    Policy, Replay, RoundReport, Strategy, Tally, Ttl, TtlError, Visible, Write,
 };
+pub use rejoin_replica::{RemovalsStatus, Stopped, Word};

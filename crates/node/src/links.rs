@@ -1,24 +1,29 @@
 //! Links in the shell: which are up, who dials, and which of two links of one pair stays.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use rejoin_causal::{Epoch, NodeId};
 use rejoin_link::{
-    Backoff, DialError, HandshakeError, Identity, Link, LinkReceiver, LinkSender, LinkStats, Peer, PeerUrl,
-    RefusalCode, dial, prefer,
+    Backoff, DialError, HandshakeError, Identity, Link, LinkError, LinkReceiver, LinkSender, LinkStats, Peer,
+    PeerUrl, RefusalCode, dial, prefer,
 };
-use rejoin_replica::{Input, LinkId, codec, packing};
-use tokio::sync::{mpsc, watch};
+use rejoin_replica::config::PART_BYTES;
+use rejoin_replica::{DoubtReason, Input, LinkId, Message, parts};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use crate::Error;
+use crate::attest::Checks;
 use crate::clock::random;
-use crate::config::{LINKS_MAX, PEERS_MAX};
+use crate::config::{HANDLED_AT_ONCE_BYTES_MAX, LINKS_MAX, PEERS_MAX};
+use crate::introduction::{FRAME_TYPE, Guest, Outcome, Word, introduce};
+use crate::receiving::{Receiving, Unreadable};
 use crate::serving::{ReadCommand, serve};
 use crate::shared::{Job, Shared, lock};
+use crate::statements::are_signed;
 
 /// A link that lasted this long was a good one: the next dial starts without delay.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
@@ -31,6 +36,12 @@ pub(crate) const DISK_FULL: &str = "the disk of this node is nearly full; it lin
 pub(crate) const INTRODUCTION_CHANGED: &str =
     "the conflict strategies or the identity of this node have changed";
 
+/// What both links of a peer are told when two processes are at their other ends.
+const TWINS: &str = "two processes run as this node; link again under another identity";
+
+/// Words of an introduction that wait to be carried.
+const WORDS_WAITING_MAX: usize = 8;
+
 /// Where the replica's thread puts what it has for a link.
 #[derive(Clone, Debug)]
 pub(crate) struct Ports {
@@ -41,6 +52,8 @@ pub(crate) struct Ports {
     pub(crate) frames: mpsc::UnboundedSender<Outgoing>,
     /// Work for the link's reader. One command an exchange or a credit; bounded by what the peer may have open.
     pub(crate) reads: mpsc::UnboundedSender<ReadCommand>,
+    /// How many of them wait, or are being done: [`crate::config::READ_COMMANDS_MAX`] at most.
+    pub(crate) waiting: Arc<AtomicUsize>,
     sender: LinkSender,
 }
 
@@ -58,7 +71,7 @@ pub(crate) enum Outgoing {
     /// From the replica, which wants to hear when it has left.
     Counted(Bytes),
     /// From the link's reader.
-    Uncounted(Bytes),
+    Uncounted(Bytes, OwnedSemaphorePermit),
 }
 
 /// A link that is up.
@@ -101,6 +114,8 @@ pub(crate) struct Links {
     dialed: Mutex<BTreeMap<String, Dialed>>,
     next: AtomicU64,
     changed: watch::Sender<u64>,
+    /// Where what a link's peer says of an introduction goes.
+    introducing: Mutex<BTreeMap<LinkId, mpsc::Sender<Word>>>,
 }
 
 impl Links {
@@ -110,6 +125,7 @@ impl Links {
             dialed: Mutex::default(),
             next: AtomicU64::new(1),
             changed: watch::Sender::new(0),
+            introducing: Mutex::default(),
         }
     }
 
@@ -129,6 +145,23 @@ impl Links {
 
     fn is_linked(&self, peer: NodeId) -> bool {
         lock(&self.up).values().any(|up| up.peer.id == peer.0)
+    }
+
+    /// The link that is up with the same life of the same peer, to be introduced to another; what its peer says of that comes
+    /// out of the receiver, until the next time.
+    fn rival(&self, peer: &Peer) -> Option<(LinkId, LinkSender, mpsc::Receiver<Word>)> {
+        let links = lock(&self.up);
+        let (id, up) = links.iter().find(|(_, up)| up.peer.id == peer.id && up.peer.epoch == peer.epoch)?;
+        let (said, heard) = mpsc::channel(WORDS_WAITING_MAX);
+        lock(&self.introducing).insert(*id, said);
+        Some((*id, up.sender.clone(), heard))
+    }
+
+    /// Hands on what a link's peer says of an introduction; nobody may be waiting for it any more.
+    fn introduced(&self, id: LinkId, word: Word) {
+        if let Some(said) = lock(&self.introducing).get(&id) {
+            let _ = said.try_send(word);
+        }
     }
 
     /// Takes a new link in, unless another of the same pair is to stay. The one that has to go is closed.
@@ -161,12 +194,21 @@ impl Links {
 
     fn remove(&self, id: LinkId) {
         lock(&self.up).remove(&id);
+        lock(&self.introducing).remove(&id);
         self.changed.send_modify(|changes| *changes += 1);
     }
 
     /// Closes every link for which `which` holds.
     pub(crate) fn close(&self, reason: &'static str, which: impl Fn(&Up) -> bool) {
         for up in lock(&self.up).values().filter(|up| which(up)) {
+            let sender = up.sender.clone();
+            tokio::spawn(async move { sender.close(reason).await });
+        }
+    }
+
+    /// Closes one link.
+    pub(crate) fn close_one(&self, id: LinkId, reason: &'static str) {
+        if let Some(up) = lock(&self.up).get(&id) {
             let sender = up.sender.clone();
             tokio::spawn(async move { sender.close(reason).await });
         }
@@ -223,7 +265,7 @@ async fn keep_dialing(shared: Arc<Shared>, url: PeerUrl, name: String, mut stopp
             let link = match linked {
                 Ok(link) => link,
                 Err(error) => {
-                    note_dial_error(&shared, &name, &error).await;
+                    note_dial_error(&shared, &name, &identity, &error).await;
                     return false;
                 }
             };
@@ -291,10 +333,24 @@ fn set_state(shared: &Shared, name: &str, state: DialState) {
     });
 }
 
-async fn note_dial_error(shared: &Shared, name: &str, error: &DialError) {
+/// Tells what a handshake has proved of this node: that another process has its key. `told` is what it said of itself.
+pub(crate) async fn note_proof(shared: &Shared, told: &Identity, error: &HandshakeError) {
+    match error {
+        // Of a key that was given up since it proves nothing that matters.
+        HandshakeError::Clone { .. } if told.key.id() != shared.identity().key.id() => {}
+        HandshakeError::Clone { epoch } => shared.tell(Input::CloneSeen { epoch: Epoch(*epoch) }).await,
+        HandshakeError::Twin => {
+            let (epoch, reason) = (Epoch(told.epoch), DoubtReason::Twin);
+            shared.tell(Input::SelfDoubt { epoch, reason }).await;
+        }
+        _ => {}
+    }
+}
+
+async fn note_dial_error(shared: &Shared, name: &str, told: &Identity, error: &DialError) {
     let refused = match error {
-        DialError::Handshake(HandshakeError::Clone { epoch }) => {
-            shared.tell(Input::CloneSeen { epoch: Epoch(*epoch) }).await;
+        DialError::Handshake(error @ (HandshakeError::Clone { .. } | HandshakeError::Twin)) => {
+            note_proof(shared, told, error).await;
             true
         }
         // A peer that is shutting down or busy will be back.
@@ -324,7 +380,7 @@ pub(crate) async fn run_link(
     url: Option<String>,
 ) -> String {
     let (peer, dialed, stats) = (link.peer().clone(), link.dialed(), link.stats());
-    let (sender, receiver) = link.split();
+    let (sender, mut receiver) = link.split();
     let node = NodeId(peer.id);
     if *shared.stopping.borrow() {
         sender.close("the node is shutting down").await;
@@ -342,6 +398,20 @@ pub(crate) async fn run_link(
         stats,
         sender: sender.clone(),
     };
+    let (mut guest, mut early) = (Guest::new(&told), Vec::new());
+    if let Some((rival, other, heard)) = shared.links.rival(&peer) {
+        let outcome = introduce(&shared, &other, heard, &sender, &mut receiver, &mut guest, &mut early).await;
+        lock(&shared.links.introducing).remove(&rival);
+        if outcome == Outcome::Twins {
+            tracing::warn!(peer = %node, name = peer.name, "two processes run as this node; closing both links");
+            tokio::spawn(async move { other.close(TWINS).await });
+            sender.close(TWINS).await;
+            return TWINS.to_string();
+        }
+    }
+    // A machine that was put back dials again at once: its link must not be ahead of the look that finds it out.
+    let _ = shared.ask(Job::Look).await;
+    shared.is_sure().await;
     let id = match shared.links.admit(shared.identity().key.id(), up) {
         Ok(id) => id,
         Err(reason) => {
@@ -366,15 +436,17 @@ pub(crate) async fn run_link(
 
     let (frames, frames_out) = mpsc::unbounded_channel();
     let (reads, reads_in) = mpsc::unbounded_channel();
-    let ports = Ports { frames: frames.clone(), reads, sender: sender.clone() };
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let ports =
+        Ports { frames: frames.clone(), reads, waiting: Arc::clone(&waiting), sender: sender.clone() };
     let input = Input::LinkUp { link: id, peer: node, epoch: Epoch(peer.epoch), dialed };
     if shared.jobs.put(Job::LinkUp(input, ports)).await.is_ok() {
         shared.jobs.work();
     }
     let sending = tokio::spawn(send_frames(Arc::clone(&shared), id, sender.clone(), frames_out));
-    let serving = tokio::spawn(serve(Arc::clone(&shared), id, frames, reads_in));
+    let serving = tokio::spawn(serve(Arc::clone(&shared), id, frames, reads_in, waiting));
 
-    let reason = receive_frames(&shared, id, &sender, receiver).await;
+    let reason = receive_frames(&shared, (id, node), &sender, receiver, guest, early).await;
     sending.abort();
     serving.abort();
     shared.links.remove(id);
@@ -383,32 +455,92 @@ pub(crate) async fn run_link(
     reason
 }
 
-/// Decodes what comes in and hands it over; a malformed frame closes this link only.
+/// Hands over what comes in as messages; a malformed frame closes this link only.
 async fn receive_frames(
     shared: &Shared,
-    id: LinkId,
+    (id, peer): (LinkId, NodeId),
     sender: &LinkSender,
     mut receiver: LinkReceiver,
+    mut guest: Guest<'_>,
+    early: Vec<Bytes>,
 ) -> String {
+    let mut early = early.into_iter();
+    let mut checks = Checks::new();
+    let mut receiving = Receiving::new(shared);
+    // What the last message stands for takes long, so the replica's thread does it, and no worker of the runtime waits.
+    let mut is_large = false;
     loop {
         // What has arrived is read first: messages that come together are handled together.
         let received = {
             let work = async {
-                shared.jobs.gather_and_work().await;
+                if !is_large {
+                    shared.jobs.gather_and_work().await;
+                }
                 std::future::pending::<()>().await;
             };
-            tokio::select! { biased; received = receiver.recv() => received, () = work => continue }
+            let next = async {
+                match early.next() {
+                    Some(frame) => Ok(Some(frame)),
+                    None => receiver.recv().await,
+                }
+            };
+            let late = async {
+                match receiving.due() {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                received = next => received,
+                () = late => {
+                    const REASON: &str = "the parts of a frame come too slowly";
+                    tracing::warn!(reason = REASON, "closing a link");
+                    sender.clone().close(REASON).await;
+                    return REASON.to_owned();
+                }
+                () = work => continue,
+            }
         };
         match received {
-            Ok(Some(frame)) => match packing::unpack(&frame).and_then(|frame| codec::decode(&frame)) {
-                Ok(message) => shared.note(Input::Message(id, message)).await,
-                Err(error) => {
-                    let reason = format!("a frame of {} bytes is not understood: {error}", frame.len());
+            Ok(Some(frame)) if frame.first() == Some(&FRAME_TYPE) => match Word::decode(&frame) {
+                Some(word @ (Word::Said(_) | Word::Over(_))) => shared.links.introduced(id, word),
+                Some(word) => guest.take(shared, sender, word).await,
+                None => {
+                    let reason = "an introduction is not understood".to_string();
                     tracing::warn!(%reason, "closing a link");
                     sender.clone().close(&reason).await;
                     return reason;
                 }
             },
+            Ok(Some(frame)) => {
+                let bytes = frame.len();
+                match receiving.take(frame).await {
+                    Ok(Some((Message::Statements(statements), _))) if !are_signed(&statements).await => {
+                        let reason =
+                            "protocol violation: a statement that its node has not signed".to_string();
+                        tracing::warn!(%reason, "closing a link");
+                        sender.clone().close(&reason).await;
+                        return reason;
+                    }
+                    Ok(Some((message, share))) => {
+                        let message = checks.checked(shared, (id, peer), message).await;
+                        is_large = share.bytes() > HANDLED_AT_ONCE_BYTES_MAX;
+                        shared.note(Input::Message(id, message), share).await;
+                        if is_large {
+                            shared.jobs.wake();
+                        }
+                    }
+                    Ok(None) => {}
+                    Err(Unreadable::Ended) => return "the node is shutting down".to_owned(),
+                    Err(Unreadable::Malformed(error)) => {
+                        let reason = format!("a frame of {bytes} bytes is not understood: {error}");
+                        tracing::warn!(%reason, "closing a link");
+                        sender.clone().close(&reason).await;
+                        return reason;
+                    }
+                }
+            }
             Ok(None) => {
                 let reason = receiver.close_reason();
                 return reason.map_or_else(|| "closed".to_string(), |reason| reason.reason);
@@ -431,14 +563,14 @@ async fn send_frames(
     while frames.recv_many(&mut waiting, FRAMES_PER_REPORT).await > 0 {
         let mut bytes = 0;
         for frame in waiting.drain(..) {
-            let frame = match frame {
+            let (frame, _room) = match frame {
                 Outgoing::Counted(frame) => {
                     bytes += frame.len() as u64;
-                    frame
+                    (frame, None)
                 }
-                Outgoing::Uncounted(frame) => frame,
+                Outgoing::Uncounted(frame, room) => (frame, Some(room)),
             };
-            if let Err(error) = sender.send(frame).await {
+            if let Err(error) = send_in_parts(&sender, frame).await {
                 // A link that cannot take a frame must not look alive: the peer would wait for ever.
                 sender.close(&crate::error::chain(&error)).await;
                 return;
@@ -448,4 +580,15 @@ async fn send_frames(
             shared.tell(Input::Sent(id, bytes)).await;
         }
     }
+}
+
+/// Sends a frame, in parts where it is long. Nothing comes between them: a link is ordered.
+async fn send_in_parts(sender: &LinkSender, frame: Bytes) -> Result<(), LinkError> {
+    if frame.len() <= PART_BYTES {
+        return sender.send(frame).await;
+    }
+    for part in parts::split(&frame, PART_BYTES) {
+        sender.send(part.into()).await?;
+    }
+    Ok(())
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rejoin_causal::{Epoch, NodeId, VersionVector};
-use rejoin_link::{AcceptError, HandshakeError, accept};
+use rejoin_link::{AcceptError, Identity, accept};
 use rejoin_replica::json::{Json, JsonLimits};
 use rejoin_replica::path::{Path, Prefix, Scope};
-use rejoin_replica::{Change, Condition, Input, Observed, RoundReport, Strategy, Ttl, View as _, Write};
+use rejoin_replica::{Change, Condition, Held, Observed, RoundReport, Strategy, Ttl, View as _, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,8 +20,9 @@ use crate::clock::wall_ms;
 use crate::config::{Durability, Limits, ROUND_WAIT_MAX};
 use crate::entry::{Entry, HistoryEntry, HistoryPage};
 use crate::feed::scopes::Scopes;
-use crate::links::{add_peer, remove_peer, run_link};
+use crate::links::{add_peer, note_proof, remove_peer, run_link};
 use crate::metrics::Metrics;
+use crate::pins::Pinned;
 use crate::scan::Scan;
 use crate::shared::{Job, Shared};
 use crate::subscribe::{From, Subscription};
@@ -111,7 +112,7 @@ impl Node {
         let (path, ttl) = (Path::parse(path)?, Some(Ttl::of(ttl)?));
         let (change, condition, observed) =
             (Change::Put(self.json(value)?), Condition::Always, Observed::All);
-        self.write(Write { path, change, condition, observed, ttl }).await
+        self.write(Write { path, change, condition, observed, ttl, once: None }).await
     }
 
     /// Applies a JSON merge patch (RFC 7396). Under merge-fields a `null` member removes its field everywhere.
@@ -147,10 +148,10 @@ impl Node {
 
     /// As [`Node::scan`], with a prefix that was parsed before.
     pub fn scan_prefix(&self, prefix: Prefix) -> Result<Scan, Error> {
-        let snapshot = self.shared().snapshot()?;
+        let pin = Pinned::new(self.shared())?;
         // After the snapshot: it must cover what that shows.
         let applied = self.shared().applied();
-        Ok(Scan::new(snapshot, applied, self.shared().policy(), Ok(prefix)))
+        Ok(Scan::new(pin, applied, self.shared().policy(), Ok(prefix)))
     }
 
     /// The superseded versions of a path, newest first.
@@ -208,6 +209,10 @@ impl Node {
     }
 
     /// Does a write with everything that can be said about one.
+    ///
+    /// One with a [`Key`](crate::Key) is done once, however often it is asked for, for a day, here and on other nodes that have
+    /// it, and answered as the first time: `node.write(write.with_key(&key))`, and [`Write::all_with_key`] for an atomic
+    /// batch. [`Written`]'s `replay` says which it was.
     pub async fn write(&self, write: Write) -> Result<Written, Error> {
         let counting = self.shared().metrics.writes.begin(&write.change);
         let ended = self.shared().write(write).await;
@@ -299,6 +304,21 @@ impl Node {
         tokio::time::timeout(ROUND_WAIT_MAX, round).await.map_err(|_| Error::TimedOut)?
     }
 
+    /// What waits in quarantine: documents that peers sent and whose stamps are too far ahead of this clock.
+    pub async fn quarantine(&self) -> Result<Vec<Held>, Error> {
+        self.shared().ask(Job::Quarantine).await
+    }
+
+    /// Takes documents out of quarantine now, although their stamps are ahead: that of a path, or all; only those that a
+    /// node wrote or sent, if one is given. What was written together comes out together. Tells how many came out.
+    ///
+    /// They win over every write that did not see them until their time has come; a write that sees one replaces it. This
+    /// node's own clock does not follow their stamps.
+    pub async fn release(&self, path: Option<&str>, node: Option<NodeId>) -> Result<u64, Error> {
+        let path = path.map(Path::parse).transpose()?;
+        self.shared().ask(|answer| Job::Release { path, node, answer }).await
+    }
+
     /// Keeps a link to a peer from now on; false when it does already.
     pub fn add_peer(&self, url: &str) -> Result<bool, Error> {
         add_peer(self.shared(), url)
@@ -320,7 +340,7 @@ impl Node {
             Ok(link) => {
                 run_link(shared, link, identity, None).await;
             }
-            Err(error) => note_refused(&shared, &remote, &AcceptError::Handshake(error)).await,
+            Err(error) => note_refused(&shared, &remote, &identity, &AcceptError::Handshake(error)).await,
         }
     }
 
@@ -347,7 +367,7 @@ impl Node {
     async fn change(&self, path: &str, change: Change) -> Result<Written, Error> {
         let path = Path::parse(path)?;
         let (condition, observed) = (Condition::Always, Observed::All);
-        self.write(Write { path, change, condition, observed, ttl: None }).await
+        self.write(Write { path, change, condition, observed, ttl: None, once: None }).await
     }
 
     fn json<T: Serialize + ?Sized>(&self, value: &T) -> Result<Json, Error> {
@@ -357,9 +377,9 @@ impl Node {
 }
 
 /// Logs why an incoming link came to nothing.
-pub(crate) async fn note_refused(shared: &Shared, remote: &str, error: &AcceptError) {
-    if let AcceptError::Handshake(HandshakeError::Clone { epoch }) = error {
-        shared.tell(Input::CloneSeen { epoch: Epoch(*epoch) }).await;
+pub(crate) async fn note_refused(shared: &Shared, remote: &str, told: &Identity, error: &AcceptError) {
+    if let AcceptError::Handshake(error) = error {
+        note_proof(shared, told, error).await;
     }
     tracing::warn!(remote, error = %crate::error::chain(error), "an incoming link was refused");
 }

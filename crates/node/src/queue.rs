@@ -6,8 +6,8 @@
 //! While one is at it, the jobs of others gather into the next group, which the thread takes. (Flat combining: Hendler,
 //! Incze, Shavit, Tzafrir, SPAA 2010.)
 //!
-//! At most one thread is in the replica, so at most one worker of an asynchronous runtime waits for a sync; a runtime that
-//! has no other leaves commits that sync to the replica's thread.
+//! A commit that waits for a device is the thread's. A task would keep its worker from everything else for that long, and a
+//! runtime may have no other; even where it has, what waits in that worker's own queue is not taken over in time.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,7 +15,6 @@ use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError};
 use std::thread::Thread;
 use std::time::Instant;
 
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
@@ -32,7 +31,7 @@ const CROWD_GROUPS: u32 = 64;
 
 /// Jobs for the replica, and the replica.
 pub(crate) struct Queue {
-    /// Whether a commit takes so long that it is worth waiting for others to share it.
+    /// Whether a commit waits for a device: then it is the thread's, and worth waiting for others to share it.
     syncs: bool,
     /// How many more groups are the thread's: some, since there was one of several jobs.
     crowd: AtomicU32,
@@ -51,6 +50,16 @@ struct Waiting {
     /// With each, whether it has taken room.
     jobs: VecDeque<(Job, bool)>,
     closed: bool,
+}
+
+/// What comes of a look at the replica.
+pub(crate) enum Peek<T> {
+    /// Nobody was in it, and nothing was waiting to be done.
+    Seen(T),
+    /// Somebody is in it, or will be at once.
+    Busy,
+    /// The node has ended, or has not begun.
+    Gone,
 }
 
 /// The node has ended: nobody takes jobs any more.
@@ -145,11 +154,11 @@ impl Queue {
             return self.wake();
         }
         if self.syncs {
-            // A sync is worth waiting for the tasks that are ready to run. Whoever asked may go away meanwhile: then the
-            // thread sees to what was put in.
-            let left = WakeWhenDropped(self);
+            // A sync is worth waiting for the tasks that are ready to run. Whoever asked may go away meanwhile: the thread
+            // sees to what was put in all the same.
+            let _left = WakeWhenDropped(self);
             yield_now().await;
-            std::mem::forget(left);
+            return;
         }
         if !self.is_empty() {
             self.work();
@@ -158,7 +167,7 @@ impl Queue {
 
     /// Does a group of jobs, unless somebody is at it, who will see to what is left; or leaves it to the thread.
     pub(crate) fn work(&self) {
-        if self.syncs && !has_another_worker() {
+        if self.syncs {
             return self.wake();
         }
         let mut replica = match self.replica.try_lock() {
@@ -174,6 +183,23 @@ impl Queue {
         if thread_is_needed || !self.is_empty() {
             self.wake();
         }
+    }
+
+    /// Looks at the replica, without waiting for anybody.
+    pub(crate) fn peek<T>(&self, look: impl FnOnce(&Writer) -> T) -> Peek<T> {
+        if !self.is_empty() {
+            self.work();
+        }
+        let replica = match self.replica.try_lock() {
+            Ok(replica) => replica,
+            Err(TryLockError::WouldBlock) => return Peek::Busy,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        };
+        let Some(writer) = replica.as_ref() else { return Peek::Gone };
+        if writer.is_over() {
+            return Peek::Gone;
+        }
+        if self.is_empty() { Peek::Seen(look(writer)) } else { Peek::Busy }
     }
 
     /// Wakes the replica's thread up, or keeps it from falling asleep.
@@ -207,17 +233,12 @@ impl Queue {
     }
 }
 
-/// Whether the runtime of this task goes on while one of its workers waits for a disk.
-fn has_another_worker() -> bool {
-    Handle::try_current().is_ok_and(|runtime| {
-        runtime.runtime_flavor() == RuntimeFlavor::MultiThread && runtime.metrics().num_workers() > 1
-    })
-}
-
 struct WakeWhenDropped<'a>(&'a Queue);
 
 impl Drop for WakeWhenDropped<'_> {
     fn drop(&mut self) {
-        self.0.wake();
+        if !self.0.is_empty() {
+            self.0.wake();
+        }
     }
 }

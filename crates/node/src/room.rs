@@ -2,8 +2,8 @@
 //!
 //! Three states. With *plenty*, everything goes on. When space is *short*, nothing is accepted that makes the data grow:
 //! clients' writes are refused, links are closed, and what peers have is fetched by catch-up later. Deletes go on, from the
-//! reserve. When it is *gone*, deletes are refused as well: each leaves a tombstone and a history row, and the store itself
-//! must not run out of space, since a commit or a merge of tables that fails ends the process.
+//! reserve, to its end. When it is *gone*, deletes are refused as well: each leaves a tombstone and a history row, and the
+//! store itself must not run out of space, since a commit or a merge of tables that fails ends the process.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,14 @@ use crate::config::{DISK_LOOK_INTERVAL, GROUP_INPUTS_MAX};
 /// One part in that many of a small file system is reserved, where that is less than the reserve.
 const RESERVE_SHARE: u64 = 10;
 
-/// One part in that many of the reserve is left when deletes are refused as well.
+/// What is left beside what the store owes when deletes are refused as well: 1 MiB. A delete takes some kilobytes of it; the
+/// rest is for what tables and journals have around their rows.
+const LAST_BYTES: u64 = 1 << 20;
+
+/// One part in that many of what the store owes is what its tables take beside their rows.
+const OWED_SHARE: u64 = 8;
+
+/// Of a small reserve, one part in that many is left at most.
 const GONE_SHARE: u64 = 4;
 
 /// What one input may cost, in values of the largest size: the new and the old version in the journal, and both once more
@@ -47,7 +54,9 @@ pub(crate) fn kept_bytes(space: &DiskSpace, reserve: u64) -> u64 {
 
 /// Free bytes below which nothing is written.
 fn last_bytes(space: &DiskSpace, reserve: u64) -> u64 {
-    (reserve_bytes(space, reserve) / GONE_SHARE).saturating_add(space.owed_bytes())
+    let owed = space.owed_bytes();
+    let last = LAST_BYTES.saturating_add(owed / OWED_SHARE);
+    last.min(reserve_bytes(space, reserve) / GONE_SHARE).saturating_add(owed)
 }
 
 /// Sorts what a disk has left.
@@ -90,8 +99,19 @@ impl Watch {
         self.room = room(self.space.as_ref(), self.reserve);
     }
 
-    /// Inputs of the next group: as many as fit into what is left above the last quarter of the reserve, were each as
-    /// large as can be.
+    /// What the disk had left at the last look.
+    pub(crate) fn space(&self) -> Option<DiskSpace> {
+        self.space
+    }
+
+    /// Whether the delete of a document of so many bytes fits into what is left: what it takes out goes into history.
+    pub(crate) fn fits_delete(&self, bytes: u64) -> bool {
+        let Some(space) = &self.space else { return true };
+        let left = space.free_bytes.saturating_sub(last_bytes(space, self.reserve));
+        self.room == Room::Plenty || left >= bytes.saturating_mul(VALUES_PER_INPUT)
+    }
+
+    /// Inputs of the next group: as many as fit into what is left above the last of it, were each as large as can be.
     pub(crate) fn inputs_max(&self) -> usize {
         let Some(space) = &self.space else { return GROUP_INPUTS_MAX };
         let fit = space.free_bytes.saturating_sub(last_bytes(space, self.reserve)) / self.input_bytes_max;
@@ -145,17 +165,17 @@ mod tests {
     #[test]
     fn a_large_disk_keeps_the_reserve_and_a_small_one_a_tenth() {
         assert_eq!(
-            [at(64, 100_000, 0), at(63, 100_000, 0), at(15, 100_000, 0)],
-            [Room::Plenty, Room::Short, Room::Gone]
+            [at(64, 100_000, 0), at(63, 100_000, 0), at(1, 100_000, 0), at(0, 100_000, 0)],
+            [Room::Plenty, Room::Short, Room::Short, Room::Gone]
         );
-        assert_eq!([at(10, 100, 0), at(9, 100, 0), at(2, 100, 0)], [Room::Plenty, Room::Short, Room::Gone]);
+        assert_eq!([at(10, 100, 0), at(9, 100, 0), at(0, 100, 0)], [Room::Plenty, Room::Short, Room::Gone]);
     }
 
     #[test]
     fn what_the_store_owes_is_not_there_for_others() {
         assert_eq!(
-            [at(94, 100_000, 30), at(93, 100_000, 30), at(45, 100_000, 30)],
-            [Room::Plenty, Room::Short, Room::Gone]
+            [at(94, 100_000, 30), at(93, 100_000, 30), at(35, 100_000, 30), at(34, 100_000, 30)],
+            [Room::Plenty, Room::Short, Room::Short, Room::Gone]
         );
     }
 
@@ -165,10 +185,20 @@ mod tests {
     }
 
     #[test]
+    fn a_delete_needs_room_for_what_it_takes_out() {
+        let mut watch = Watch::new(64 * MIB, 1 << 20);
+        watch.look(|| Some(space(3, 100_000, 0)));
+        assert!(watch.fits_delete(MIB / 2) && !watch.fits_delete(MIB));
+        watch.measured = None;
+        watch.look(|| Some(space(64, 100_000, 0)));
+        assert!(watch.fits_delete(100 * MIB), "there is plenty");
+    }
+
+    #[test]
     fn a_group_is_no_larger_than_what_fits() {
         let mut watch = Watch::new(64 * MIB, 1 << 20);
         assert_eq!(watch.inputs_max(), GROUP_INPUTS_MAX);
-        for (free, inputs) in [(100_000, GROUP_INPUTS_MAX), (56, 10), (17, 1), (0, 1)] {
+        for (free, inputs) in [(100_000, GROUP_INPUTS_MAX), (41, 10), (2, 1), (0, 1)] {
             watch.measured = None;
             watch.look(|| Some(space(free, 200_000, 0)));
             assert_eq!(watch.inputs_max(), inputs, "{free} MiB free");

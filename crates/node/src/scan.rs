@@ -6,23 +6,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rejoin_replica::path::{Path, Prefix};
 use rejoin_replica::{Policy, Record};
-use rejoin_store::{Snapshot, StoreError};
 
 use crate::clock::wall_ms;
 use crate::config::{
     SCAN_EXAMINED_BYTES_MAX, SCAN_EXAMINED_MAX, SCAN_ITEMS_DEFAULT, SCAN_ITEMS_MAX, SCAN_PAGE_BYTES_MAX,
     SCAN_READ_AHEAD, SCAN_READ_AHEAD_BYTES,
 };
-use crate::engine::NodeSnapshot;
 use crate::entry::Entry;
 use crate::listing::{Listed, Listing, ListingPage};
+use crate::pins::Pinned;
 use crate::token::{Applied, Token};
 use crate::{Error, Filter, Projection};
 
 /// A scan to be run: what to read and how. Deleted documents are left out.
 #[derive(Clone, Debug)]
 pub struct Scan {
-    pub(crate) snapshot: Snapshot<NodeSnapshot>,
+    pin: Pinned,
     applied: Arc<Applied>,
     /// When the snapshot was taken: what had ended then is not shown.
     wall_ms: u64,
@@ -52,14 +51,14 @@ pub struct Page {
 
 impl Scan {
     pub(crate) fn new(
-        snapshot: Snapshot<NodeSnapshot>,
+        pin: Pinned,
         applied: Arc<Applied>,
         policy: Arc<Policy>,
         prefix: Result<Prefix, rejoin_replica::path::PathError>,
     ) -> Scan {
         let limit = SCAN_ITEMS_DEFAULT;
         Scan {
-            snapshot,
+            pin,
             applied,
             wall_ms: wall_ms(),
             policy,
@@ -166,7 +165,8 @@ impl Scan {
         self.keys_only(true).entries().try_fold(0, |count, entry| entry.map(|_| count + 1))
     }
 
-    /// Every value, read lazily from one snapshot, whatever the limit. A walk over a whole store takes seconds: give
+    /// Every value, read lazily, whatever the limit: all of one moment, unless the walk takes more than a minute. Then
+    /// what is read after that is of a later moment; each path is still told at most once, in order. A walk over a whole store takes seconds: give
     /// it a thread that may block.
     pub fn entries(self) -> Entries {
         Entries { rows: Rows::new(self, None) }
@@ -287,8 +287,12 @@ impl Rows {
     }
 
     /// Reads on; leaves the range that is left.
-    fn fill(&mut self) -> Result<(), StoreError> {
-        let rows = self.scan.snapshot.documents(&self.lower, self.upper.as_deref());
+    fn fill(&mut self) -> Result<(), Error> {
+        let (snapshot, is_other) = self.scan.pin.get()?;
+        if is_other {
+            self.scan.wall_ms = wall_ms();
+        }
+        let rows = snapshot.documents(&self.lower, self.upper.as_deref());
         let rows: &mut dyn Iterator<Item = _> =
             if self.scan.reverse { &mut rows.rev() } else { &mut rows.into_iter() };
         let mut bytes = 0;
@@ -323,7 +327,7 @@ impl Rows {
                 return None;
             }
             if let Err(error) = self.fill() {
-                self.error = Some(error.into());
+                self.error = Some(error);
             }
         }
     }

@@ -1,25 +1,31 @@
 //! What the parts of a running node share: the way to the replica's thread, the reading side, and the links.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use rejoin_causal::{Dot, NodeId};
 use rejoin_link::{BearerToken, Identity, Limits as LinkLimits};
-use rejoin_replica::{Input, LinkStatus, Policy, RequestId, RoundReport, Status, Write, Written};
-use rejoin_store::{DiskSpace, Snapshot, StoreReader};
+use rejoin_replica::path::Path;
+use rejoin_replica::{Held, Input, Policy, RequestId, RoundReport, Write, Written};
+use rejoin_store::{Snapshot, StoreReader};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::Error;
+use crate::alarms::Alarms;
 use crate::batch::BatchError;
+use crate::board::Board;
 use crate::clock::Clock;
-use crate::config::QUEUE_WAIT_MAX;
+use crate::config::{QUEUE_WAIT_MAX, UNSURE_MAX};
 use crate::engine::{NodeEngine, NodeSnapshot};
 use crate::feed::hub::Hub;
 use crate::feed::lineage::Lineage;
 use crate::links::{INTRODUCTION_CHANGED, Links, Ports};
 use crate::metrics::Metrics;
 use crate::node::NodeInfo;
+use crate::pins::Pins;
 use crate::queue::{Ended, Queue};
+use crate::receiving::{Reception, Share};
 use crate::token::Applied;
 
 /// One message to the replica's thread.
@@ -27,6 +33,8 @@ use crate::token::Applied;
 pub(crate) enum Job {
     /// Something happened.
     Input(Input),
+    /// A message came in; what it takes of memory is given back when it has been handled.
+    Message(Input, Share),
     /// A link is up: what happened, and where its frames go.
     LinkUp(Input, Ports),
     Write(Write, oneshot::Sender<Result<Box<Written>, Error>>),
@@ -41,9 +49,18 @@ pub(crate) enum Job {
     /// Whoever asked that has heard enough.
     ForgetHolders(RequestId),
     AntiEntropy(oneshot::Sender<RoundReport>),
-    Status(oneshot::Sender<Box<Status>>),
+    /// Tells what waits in quarantine.
+    Quarantine(oneshot::Sender<Vec<Held>>),
+    /// Takes documents out of quarantine; see [`Input::Release`].
+    Release {
+        path: Option<Path>,
+        node: Option<NodeId>,
+        answer: oneshot::Sender<u64>,
+    },
     /// A reader of this store failed: the disk is not to be trusted.
     Failed(Error),
+    /// Look at the machine now, and answer.
+    Look(oneshot::Sender<()>),
     /// Finish, close the store, answer.
     Close(oneshot::Sender<Result<(), Error>>),
 }
@@ -77,18 +94,29 @@ pub(crate) struct Shared {
     pub(crate) applied: watch::Sender<Arc<Applied>>,
     pub(crate) committed: watch::Receiver<u64>,
     pub(crate) links: Links,
-    /// What the replica last said of its links.
-    pub(crate) link_status: Mutex<Vec<LinkStatus>>,
+    /// Snapshots of readers that take their time.
+    pub(crate) pins: Pins,
+    /// What the replica last said of itself.
+    pub(crate) board: Board,
+    /// Room for what comes over links.
+    pub(crate) reception: Reception,
     /// Subscriptions, and who tells them.
     pub(crate) hub: Arc<Hub>,
     /// Which positions of the feed are positions of this feed.
     pub(crate) lineage: Lineage,
     pub(crate) metrics: Arc<Metrics>,
+    /// What an operator must hear of.
+    pub(crate) alarms: Alarms,
     /// Free space that is kept back, in bytes.
     pub(crate) disk_reserve: u64,
     /// Set while the disk is nearly full: nothing is accepted from peers then.
     pub(crate) disk_full: watch::Sender<bool>,
+    /// Set while the machine may have been put back and that is not known yet: no link is taken in meanwhile, since what a
+    /// peer has and this node does not know would be taken for deleted.
+    pub(crate) unsure: watch::Sender<bool>,
     /// Why the store failed.
+    /// How many documents wait in quarantine.
+    pub(crate) quarantined: AtomicU64,
     pub(crate) failed: watch::Sender<Option<String>>,
     /// Set once: everything winds down.
     pub(crate) stopping: watch::Sender<bool>,
@@ -116,13 +144,9 @@ impl Shared {
         Arc::clone(&self.applied.borrow())
     }
 
-    pub(crate) fn disk_bytes(&self) -> Result<u64, Error> {
-        Ok(self.read(|published| published.reader.clone())?.disk_bytes())
-    }
-
-    /// What the disk has left now; `None` without a disk.
-    pub(crate) fn disk_space(&self) -> Result<Option<DiskSpace>, Error> {
-        Ok(self.read(|published| published.reader.clone())?.disk_space())
+    /// The reading side of the store; none when the node has ended.
+    pub(crate) fn reader(&self) -> Option<StoreReader<NodeEngine>> {
+        self.read(|published| published.reader.clone()).ok()
     }
 
     /// Waits until data may grow again.
@@ -130,6 +154,13 @@ impl Shared {
         let mut full = self.disk_full.subscribe();
         // An end of the sender is an end of the node: nothing is left to wait for.
         let _ = full.wait_for(|full| !full).await;
+    }
+
+    /// Waits until it is known whether the machine was put back, for as long as finding out takes.
+    pub(crate) async fn is_sure(&self) {
+        let mut unsure = self.unsure.subscribe();
+        let sure = unsure.wait_for(|unsure| !unsure);
+        let _ = tokio::time::timeout(UNSURE_MAX, sure).await;
     }
 
     pub(crate) fn policy(&self) -> Arc<Policy> {
@@ -178,13 +209,12 @@ impl Shared {
         answered.await.map_err(|_| self.ended())?
     }
 
-    /// Tells of something that happened to a link; waits as long as it takes, which slows the link down. Somebody has to
-    /// work on it, later.
-    pub(crate) async fn note(&self, input: Input) {
-        let _ = self.jobs.put(Job::Input(input)).await;
+    /// Hands a message of a link over; waits as long as it takes, which slows the link down. Somebody has to work on it, later.
+    pub(crate) async fn note(&self, input: Input, share: Share) {
+        let _ = self.jobs.put(Job::Message(input, share)).await;
     }
 
-    /// As [`Shared::note`], and works on it.
+    /// Tells of something that happened to a link, and works on it.
     pub(crate) async fn tell(&self, input: Input) {
         // A closed queue means that the node is closing: nothing is left to tell.
         if self.jobs.put(Job::Input(input)).await.is_ok() {

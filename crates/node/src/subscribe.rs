@@ -11,21 +11,19 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use futures_util::Stream;
 use rejoin_replica::path::Path;
 use rejoin_replica::{Counters, Record, View as _};
-use rejoin_store::Snapshot;
 
 use crate::Error;
 use crate::clock::wall_ms;
-use crate::config::{FEED_BYTES_PER_READ, FEED_READS_PER_POLL, FEED_ROWS_PER_READ, SNAPSHOT_AGE_MAX};
-use crate::engine::NodeSnapshot;
+use crate::config::{FEED_BYTES_PER_READ, FEED_READS_PER_POLL, FEED_ROWS_PER_READ};
 use crate::entry::Entry;
 use crate::feed::hub::Seat;
 use crate::feed::scopes::{KeyRange, Scopes};
 use crate::feed::token::{FeedToken, Scanned};
+use crate::pins::Pinned;
 use crate::shared::Shared;
 
 /// Where a subscription begins.
@@ -123,10 +121,8 @@ enum Phase {
 }
 
 struct Scan {
-    /// All that is told of one moment; taken anew when it gets old, because the store keeps everything that is
-    /// replaced meanwhile.
-    snapshot: Snapshot<NodeSnapshot>,
-    taken: Instant,
+    /// All that is told of one moment, unless that takes long.
+    pin: Pinned,
     ranges: Vec<KeyRange>,
     after: Vec<u8>,
     count: u64,
@@ -178,7 +174,7 @@ impl Subscription {
                 Ok(phase) => phase,
                 Err(reason) => {
                     let scan = Scan::begin(shared, seat.scopes())?;
-                    let floor = scan.snapshot.counters()?.sequence_floor;
+                    let floor = scan.pin.get()?.0.counters()?.sequence_floor;
                     seat.count_resync();
                     ready.push_back(Event::Resync { reason, oldest: here(floor) });
                     Phase::Scanning(Box::new(scan))
@@ -268,10 +264,9 @@ impl Subscription {
     /// Tells the current values on.
     fn scan(&mut self) -> Result<bool, Error> {
         let Phase::Scanning(scan) = &mut self.phase else { return Ok(false) };
-        if scan.taken.elapsed() > SNAPSHOT_AGE_MAX {
-            scan.snapshot = self.shared.snapshot()?;
-            scan.taken = Instant::now();
-            let counters = scan.snapshot.counters()?;
+        let (snapshot, is_other) = scan.pin.get()?;
+        if is_other {
+            let counters = snapshot.counters()?;
             if counters.sequence_floor > scan.position {
                 return self.start_over(&counters);
             }
@@ -284,7 +279,7 @@ impl Subscription {
                 continue;
             }
             let lower = if *lower > after { lower.clone() } else { [after.as_slice(), &[0]].concat() };
-            for row in scan.snapshot.documents(&lower, upper.as_deref()) {
+            for row in snapshot.documents(&lower, upper.as_deref()) {
                 if batch.is_full() {
                     break 'ranges;
                 }
@@ -423,21 +418,21 @@ impl Subscription {
 }
 
 impl Scan {
-    fn begin(shared: &Shared, scopes: &Scopes) -> Result<Scan, Error> {
-        let snapshot = shared.snapshot()?;
-        let position = snapshot.counters()?.sequence;
+    fn begin(shared: &Arc<Shared>, scopes: &Scopes) -> Result<Scan, Error> {
+        let pin = Pinned::new(shared)?;
+        let position = pin.get()?.0.counters()?.sequence;
         let ranges = scopes.key_ranges();
-        Ok(Scan { snapshot, taken: Instant::now(), ranges, after: Vec::new(), count: 0, position })
+        Ok(Scan { pin, ranges, after: Vec::new(), count: 0, position })
     }
 
     /// Where a token leads, or why it leads nowhere.
     fn resume(
-        shared: &Shared,
+        shared: &Arc<Shared>,
         scopes: &Scopes,
         token: &FeedToken,
     ) -> Result<Result<Phase, ResyncReason>, Error> {
-        let snapshot = shared.snapshot()?;
-        let counters = snapshot.counters()?;
+        let pin = Pinned::new(shared)?;
+        let counters = pin.get()?.0.counters()?;
         if !shared.lineage.knows(token.generation, token.position, counters.sequence) {
             return Ok(Err(ResyncReason::OtherFeed));
         }
@@ -450,7 +445,7 @@ impl Scan {
         }
         let Scanned { after, count, .. } = (**scanned).clone();
         let (ranges, position) = (scopes.key_ranges(), token.position);
-        let scan = Scan { snapshot, taken: Instant::now(), ranges, after, count, position };
+        let scan = Scan { pin, ranges, after, count, position };
         Ok(Ok(Phase::Scanning(Box::new(scan))))
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,7 +11,11 @@ use rejoin_causal::Frontier;
 use rejoin_replica::Written as Write;
 
 use crate::Error;
-use crate::shared::Shared;
+use crate::error::HeldBack;
+use crate::shared::{Job, Shared};
+
+/// How long a refusal waits to hear what is in quarantine. 500 ms: without it the refusal only says less.
+const HELD_ANSWER_MAX: Duration = Duration::from_millis(500);
 
 /// What a session has seen, as opaque text.
 ///
@@ -85,10 +90,27 @@ pub(crate) async fn wait_for(shared: &Shared, token: &Token, at_most: Duration) 
             _ = stopping.wait_for(|stopping| *stopping) => Err(shared.ended()),
         }
     };
-    tokio::time::timeout(at_most, waited).await.unwrap_or_else(|_| {
-        let missing = token.0.token.missing(&shared.applied.borrow().frontier);
-        Err(Error::NotCaughtUp { missing: Box::new(missing) })
-    })
+    match tokio::time::timeout(at_most, waited).await {
+        Ok(met) => met,
+        Err(_) => {
+            let missing = token.0.token.missing(&shared.applied.borrow().frontier);
+            let held = held_of(shared, &missing).await.map(Box::new);
+            Err(Error::NotCaughtUp { missing: Box::new(missing), held })
+        }
+    }
+}
+
+/// What of these writes waits in quarantine. A node that is too busy to say does not.
+async fn held_of(shared: &Shared, missing: &Frontier) -> Option<HeldBack> {
+    if shared.quarantined.load(Ordering::Relaxed) == 0 {
+        return None;
+    }
+    let held = tokio::time::timeout(HELD_ANSWER_MAX, shared.ask(Job::Quarantine)).await.ok()?.ok()?;
+    let held = held.iter().filter(|held| missing.contains(held.dot));
+    let (count, until_ms) =
+        held.fold((0, 0), |(count, until_ms), held| (count + 1, until_ms.max(held.stamp_ms)));
+    let reach_ms = shared.config.clock_skew_max_ms;
+    (count > 0).then(|| HeldBack { count, until_ms: until_ms.saturating_sub(reach_ms) })
 }
 
 /// A write that was done, and the token of a session that did it. Has the members of what it wraps.

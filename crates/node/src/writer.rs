@@ -3,28 +3,35 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::slice;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use rejoin_causal::NodeId;
+use rejoin_causal::{Epoch, NodeId};
 use rejoin_link::{Identity, NodeKey};
 use rejoin_replica::config::RECEIPTS_OPEN_MAX;
 use rejoin_replica::{
-    Alarm, AuditStep, BatchRefusal, Change, Effect, Input, LinkId, Refusal, Replica, RequestId, RoundReport,
-    Status, Written,
+    AuditStep, BatchRefusal, Change, Doubt, Effect, Input, LinkId, Record, Refusal, Replica, RequestId,
+    RoundReport, Statement, StatementKind, View as _, Write, Written,
 };
 use rejoin_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::Error;
+use crate::attest;
 use crate::batch::BatchError;
+use crate::builder::KEY_NOTE;
 use crate::clock::{random, wall_ms};
+use crate::config::{MACHINE_LOOK_INTERVAL, READ_COMMANDS_MAX};
 use crate::engine::NodeEngine;
 use crate::links::{DISK_FULL, Outgoing, Ports};
+use crate::machine::Machine;
 use crate::queue::Queue;
 use crate::room::{Room, Watch};
 use crate::serving::ReadCommand;
-use crate::shared::{Job, Shared, lock};
+use crate::shared::{Job, Shared};
+use crate::statements::{self, STATEMENTS_NOTE};
 use crate::token::Applied;
 
 /// Goodbyes of links while a node closes.
@@ -32,11 +39,12 @@ const GOODBYE_MAX: Duration = Duration::from_secs(3);
 
 /// A request that waits for its effect.
 enum Asked {
+    Quarantine(oneshot::Sender<Vec<rejoin_replica::Held>>),
+    Release(oneshot::Sender<u64>),
     Write(oneshot::Sender<Result<Box<Written>, Error>>),
     WriteAll(oneshot::Sender<Result<Vec<Written>, BatchError>>),
     Holders(mpsc::UnboundedSender<NodeId>),
     AntiEntropy(oneshot::Sender<RoundReport>),
-    Status(oneshot::Sender<Box<Status>>),
 }
 
 /// What a turn works on.
@@ -52,6 +60,9 @@ pub(crate) struct Writer {
     ports: BTreeMap<LinkId, Ports>,
     next_request: u64,
     disk: Watch,
+    machine: Machine,
+    /// When the machine is looked at next, without a write.
+    look_at_machine: Instant,
     /// When the thread looks again without being woken up.
     sleeps_until: Option<Instant>,
     /// Set once: no more turns.
@@ -74,6 +85,7 @@ impl Writer {
         committed: watch::Sender<u64>,
         news: watch::Sender<u64>,
         runtime: tokio::runtime::Handle,
+        machine: Machine,
     ) -> Writer {
         let (asked, ports) = (BTreeMap::new(), BTreeMap::new());
         let disk = Watch::new(shared.disk_reserve, shared.config.value_bytes_max);
@@ -89,6 +101,8 @@ impl Writer {
             ports,
             next_request: 1,
             disk,
+            machine,
+            look_at_machine: Instant::now(),
             sleeps_until,
             over,
         }
@@ -101,12 +115,14 @@ impl Writer {
         }
         let (runtime, now) = (self.runtime.clone(), Instant::now());
         let _entered = runtime.enter();
+        self.shared.board.renew(|| self.replica.status());
         let mut jobs = queue.take(self.disk.inputs_max());
         // A queue that is never empty must not keep the timers from firing.
         if now >= self.due() {
             jobs.push(Job::Input(Input::Tick));
         }
-        let is_time_to_look = self.disk.again_in().is_some_and(|pause| pause.is_zero());
+        let is_time_to_look =
+            now >= self.look_at_machine || self.disk.again_in().is_some_and(|pause| pause.is_zero());
         if !jobs.is_empty() || is_time_to_look {
             // After a panic nobody knows what of the replica is as it should be: the node ends as if the store had failed.
             let turned = catch_unwind(AssertUnwindSafe(|| self.group(jobs)));
@@ -124,7 +140,29 @@ impl Writer {
                 }
             }
         }
-        self.over.is_some() || self.sleeps_until.is_none_or(|until| self.next_look() < until)
+        // A replica that has failed is ahead of what was committed: nobody is to hear of that.
+        if !matches!(self.over, Some(Over::Failed)) {
+            self.shared.board.renew(|| self.replica.status());
+        }
+        self.over.is_some()
+            || self.store.wants_housekeeping()
+            || self.sleeps_until.is_none_or(|until| self.next_look() < until)
+    }
+
+    /// Does what waits for the disk beside commits; for the thread.
+    fn keep_house(&mut self) {
+        if self.over.is_none()
+            && self.store.wants_housekeeping()
+            && let Err(error) = self.store.keep_house()
+        {
+            self.shared.fail(crate::error::chain(&error));
+            self.over = Some(Over::Failed);
+        }
+    }
+
+    /// Whether there are no more turns.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.is_some()
     }
 
     /// When a timer of the replica fires.
@@ -134,7 +172,7 @@ impl Writer {
 
     /// When there is something to do even without jobs.
     fn next_look(&self) -> Instant {
-        let due = self.due();
+        let due = self.due().min(self.look_at_machine);
         self.disk.again_in().map_or(due, |pause| due.min(Instant::now() + pause))
     }
 
@@ -142,20 +180,28 @@ impl Writer {
     fn group(&mut self, jobs: Vec<Job>) -> Result<Option<oneshot::Sender<Result<(), Error>>>, Error> {
         let mut inputs = Vec::with_capacity(jobs.len());
         let mut closing = None;
+        self.look_at_machine(&mut inputs);
+        // Given back when the group has been handled.
+        let mut shares = Vec::new();
         self.look_at_disk(&mut inputs);
         for job in jobs {
             match job {
                 // Whoever asked may have gone away meanwhile.
-                Job::Write(write, answer) if !self.has_room_for(&write.change) => {
+                Job::Write(write, answer)
+                    if !self.has_room_for(slice::from_ref(&write))
+                        && !self.was_done(slice::from_ref(&write)) =>
+                {
                     let _ = answer.send(Err(self.no_room()));
                 }
-                Job::WriteAll(writes, answer)
-                    if !writes.iter().all(|write| self.has_room_for(&write.change)) =>
-                {
+                Job::WriteAll(writes, answer) if !self.has_room_for(&writes) && !self.was_done(&writes) => {
                     let _ = answer.send(Err(self.no_room().into()));
                 }
                 Job::LinkUp(_, ports) if self.disk.room != Room::Plenty => {
                     ports.close(DISK_FULL.to_owned());
+                }
+                Job::Message(input, share) => {
+                    shares.push(share);
+                    inputs.push(input);
                 }
                 Job::Input(input) => {
                     if let Input::LinkDown(link) = &input {
@@ -195,9 +241,15 @@ impl Writer {
                     let request = self.ask(Asked::AntiEntropy(answer));
                     inputs.push(Input::AntiEntropy(request));
                 }
-                Job::Status(answer) => {
-                    let request = self.ask(Asked::Status(answer));
-                    inputs.push(Input::Status(request));
+                // Every group begins with a look.
+                Job::Look(answer) => drop(answer.send(())),
+                Job::Quarantine(answer) => {
+                    let request = self.ask(Asked::Quarantine(answer));
+                    inputs.push(Input::Quarantine(request));
+                }
+                Job::Release { path, node, answer } => {
+                    let request = self.ask(Asked::Release(answer));
+                    inputs.push(Input::Release { request, path, node });
                 }
                 Job::Failed(error) => return Err(error),
                 Job::Close(answer) => closing = Some(answer),
@@ -207,12 +259,25 @@ impl Writer {
         Ok(closing)
     }
 
+    /// Looks whether the machine was copied or put back. Ahead of each group: the writes of this one wait for another identity
+    /// when it was.
+    fn look_at_machine(&mut self, inputs: &mut Vec<Input>) {
+        self.look_at_machine = Instant::now() + MACHINE_LOOK_INTERVAL;
+        if let Some(reason) = self.machine.look() {
+            let epoch = Epoch(self.shared.identity().epoch);
+            inputs.push(Input::SelfDoubt { epoch, reason });
+        }
+        let unsure = self.machine.is_unsure();
+        self.shared.unsure.send_if_modified(|was| std::mem::replace(was, unsure) != unsure);
+    }
+
     /// Looks at the room on the disk. When it gets short, nothing more is taken from peers: what they have sent and was not
     /// handled is not acknowledged, and comes again by catch-up.
     fn look_at_disk(&mut self, inputs: &mut Vec<Input>) {
         let had_plenty = self.disk.room == Room::Plenty;
         let store = &self.store;
         self.disk.look(|| store.disk_space());
+        self.shared.board.note_space(self.disk.space());
         match (had_plenty, self.disk.room == Room::Plenty) {
             (true, false) => {
                 let space = self.disk.words();
@@ -235,12 +300,26 @@ impl Writer {
         Error::DiskFull(format!("the disk is nearly full: {}", self.disk.words()))
     }
 
-    fn has_room_for(&self, change: &Change) -> bool {
+    fn has_room_for(&self, writes: &[Write]) -> bool {
         match self.disk.room {
             Room::Plenty => true,
-            Room::Short => matches!(change, Change::Delete),
-            Room::Gone => false,
+            Room::Short if writes.iter().all(|write| matches!(write.change, Change::Delete)) => {
+                let snapshot = self.store.snapshot();
+                // A read that fails is met again, where it matters.
+                let records = writes.iter().filter_map(|write| snapshot.record(&write.path).ok().flatten());
+                let versions = |record: &Record| -> usize {
+                    record.document.versions().iter().map(|version| version.body.weight()).sum()
+                };
+                self.disk.fits_delete(records.map(|record| versions(&record) as u64).sum())
+            }
+            Room::Short | Room::Gone => false,
         }
+    }
+
+    /// Whether a request was done before, so that answering it again takes no room.
+    fn was_done(&self, writes: &[Write]) -> bool {
+        let once = writes.first().and_then(|write| write.once);
+        once.is_some_and(|once| matches!(self.store.snapshot().kept_extent(&once.id), Ok(Some(_))))
     }
 
     fn ask(&mut self, asked: Asked) -> RequestId {
@@ -275,6 +354,7 @@ impl Writer {
         let mut published = self.shared.published.write().unwrap_or_else(PoisonError::into_inner);
         let Some(published) = published.as_mut() else { return };
         published.snapshot = self.store.snapshot();
+        self.shared.quarantined.store(self.replica.quarantined(), std::sync::atomic::Ordering::Relaxed);
         if self.shared.applied.borrow().frontier != *self.replica.frontier() {
             self.shared.applied.send_replace(Arc::new(Applied::new(self.replica.frontier().clone())));
         }
@@ -309,10 +389,20 @@ impl Writer {
                     let _ = waiting.send(report);
                 }
             }
-            Effect::Status(request, status) => {
-                lock(&self.shared.link_status).clone_from(&status.links);
-                if let Some(Asked::Status(waiting)) = self.asked.remove(&request) {
-                    let _ = waiting.send(status);
+            // Whoever asks looks at the board.
+            Effect::Status(..) => {}
+            Effect::Restamped { path, replaced, dot } => {
+                tracing::debug!(%path, %replaced, by = %dot, "minted again what a wrong clock had stamped");
+            }
+            Effect::Held(request, held) => {
+                if let Some(Asked::Quarantine(waiting)) = self.asked.remove(&request) {
+                    let _ = waiting.send(held);
+                }
+            }
+            Effect::Released(request, count) => {
+                tracing::info!(count, "documents were taken out of quarantine by an operator");
+                if let Some(Asked::Release(waiting)) = self.asked.remove(&request) {
+                    let _ = waiting.send(count);
                 }
             }
             Effect::Send(link, frame) => {
@@ -326,8 +416,8 @@ impl Writer {
                     ports.close(reason);
                 }
             }
-            Effect::Serve(link, known) => {
-                self.read(link, |writer| ReadCommand::Serve(writer.store.snapshot(), known));
+            Effect::Serve { link, known, exchange } => {
+                self.read(link, |writer| ReadCommand::Serve(writer.store.snapshot(), known, exchange));
             }
             Effect::Grant(link, bytes) => self.read(link, |_| ReadCommand::Grant(bytes)),
             Effect::Audit(link, step) => self.read(link, |writer| {
@@ -342,32 +432,49 @@ impl Writer {
                     self.news.send_replace(sequence);
                 }
             }
-            Effect::Alarm(alarm) => raise(&alarm),
-            Effect::Renew => return self.renew(),
+            Effect::Alarm(alarm) => self.shared.alarms.raise(&alarm),
+            Effect::Attest { id, digest } => {
+                let identity = self.shared.identity();
+                return Ok(Some(Input::Attested(attest::sign(&identity, id, digest))));
+            }
+            Effect::Renew { doubts } => return self.renew(&doubts),
         }
         Ok(None)
     }
 
     fn read(&mut self, link: LinkId, command: impl FnOnce(&Writer) -> ReadCommand) {
-        if let Some(ports) = self.ports.get(&link) {
+        let Some(ports) = self.ports.get(&link) else { return };
+        if ports.waiting.fetch_add(1, Ordering::Relaxed) < READ_COMMANDS_MAX {
             let _ = ports.reads.send(command(self));
+        } else if let Some(ports) = self.ports.remove(&link) {
+            const REASON: &str = "it asks faster than it is answered";
+            tracing::warn!(reason = REASON, "closing a link");
+            ports.close(REASON.to_owned());
         }
     }
 
-    /// Takes a new identity, durably, before anything is written under it.
-    fn renew(&mut self) -> Result<Option<Input>, Error> {
+    /// Takes a new identity, durably, before anything is written under it; what the old key still has to say is signed first
+    /// and made durable with the new one.
+    fn renew(&mut self, doubts: &[Doubt]) -> Result<Option<Input>, Error> {
         // Without randomness there is no new identity, and under the old one nothing may be written.
         let key = NodeKey::generate().map_err(|error| Error::Storage(error.to_string()))?;
-        self.store.set_note(crate::builder::KEY_NOTE, &key.seed())?;
+        let old = self.shared.identity();
+        // A doubt of a key that is gone stays unsigned: it holds here, and travels nowhere.
+        let ours = doubts.iter().filter(|doubt| doubt.life.0.0 == old.key.id());
+        let mut statements: Vec<Statement> =
+            ours.map(|doubt| statements::sign(&old.key, doubt.life.1, doubt.kind())).collect();
         let noise = random().map_or(0, u16::from_le_bytes);
-        let epoch = self.store.begin_epoch(wall_ms(), noise)?;
-        let node = rejoin_causal::NodeId(key.id());
+        let epoch = self.store.begin_epoch_with(wall_ms(), noise, |epoch| {
+            statements.push(statements::sign(&key, epoch, StatementKind::Alive));
+            vec![(KEY_NOTE, key.seed().to_vec()), (STATEMENTS_NOTE, statements::encode(&statements))]
+        })?;
+        let node = NodeId(key.id());
         let mut identity = self.shared.identity.write().unwrap_or_else(PoisonError::into_inner);
         *identity = Arc::new(Identity { key: Arc::new(key), epoch: epoch.0, ..(**identity).clone() });
         drop(identity);
         tracing::warn!(%node, "took a new identity");
         self.shared.links.close("the node took a new identity", |_| true);
-        Ok(Some(Input::Renewed { node, epoch }))
+        Ok(Some(Input::Renewed { node, epoch, statements }))
     }
 
     fn end(self, timers: &tokio::runtime::Runtime) {
@@ -406,6 +513,7 @@ pub(crate) fn run(writer: Writer) {
         let mut replica = queue.replica();
         let Some(writer) = replica.as_mut() else { return };
         writer.sleeps_until = None;
+        writer.keep_house();
         writer.turn(queue);
         if writer.over.is_some() {
             break replica.take();
@@ -417,24 +525,5 @@ pub(crate) fn run(writer: Writer) {
     };
     if let Some(writer) = ended {
         writer.end(&timers);
-    }
-}
-
-fn raise(alarm: &Alarm) {
-    match alarm {
-        Alarm::Clone { epoch } => {
-            tracing::error!(?epoch, "another process runs under this node's identity; taking a new one");
-        }
-        Alarm::RemovalsStopped { peer, removed } => tracing::error!(
-            %peer, removed, "a digest session would remove too many documents and was stopped; if they are to go, \
-            allow it on this node"
-        ),
-        Alarm::Quarantined { path, dot, ahead_ms } => tracing::warn!(
-            path = path.as_str(), version = %dot, ahead_ms, "a write from far in the future waits in quarantine; \
-            check that node's clock"
-        ),
-        Alarm::Resolver(path) => {
-            tracing::warn!(path = path.as_str(), "the conflict resolver failed; showing the newest version");
-        }
     }
 }

@@ -53,9 +53,16 @@ async fn disagreement() -> (Node, Node) {
 
 async fn put_over(node: &Node, at: &str, value: &str, observed: Observed) {
     let change = Change::Put(raw(value));
-    node.write(Write { path: path(at), change, condition: Condition::Always, observed, ttl: None })
-        .await
-        .unwrap();
+    node.write(Write {
+        path: path(at),
+        change,
+        condition: Condition::Always,
+        observed,
+        ttl: None,
+        once: None,
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

@@ -91,6 +91,7 @@ async fn numbers_and_member_order_stay_as_written() {
             condition: Condition::Always,
             observed: Observed::All,
             ttl: None,
+            once: None,
         };
         node.write(write).await.unwrap();
         assert_eq!(node.entry(&path).unwrap().unwrap().value.unwrap().as_str(), text);
@@ -225,7 +226,15 @@ async fn conditions_are_checked_and_nothing_happens_when_they_fail() {
     let path = Path::parse("x").unwrap();
     let put = async |condition: Condition, value: &str| {
         let change = Change::Put(raw(value));
-        node.write(Write { path: path.clone(), change, condition, observed: Observed::All, ttl: None }).await
+        node.write(Write {
+            path: path.clone(),
+            change,
+            condition,
+            observed: Observed::All,
+            ttl: None,
+            once: None,
+        })
+        .await
     };
     let first = put(Condition::Absent, "1").await.unwrap();
     assert!(first.created);
@@ -394,7 +403,7 @@ async fn a_delete_that_wins_over_a_concurrent_value_is_deleted_and_not_missing()
     let delete = async |node: &Node, path: &str| {
         let (condition, observed) = (Condition::Always, Observed::All);
         let path = Path::parse(path).unwrap();
-        node.write(Write { path, change: Change::Delete, condition, observed, ttl: None }).await
+        node.write(Write { path, change: Change::Delete, condition, observed, ttl: None, once: None }).await
     };
     b.put("x", &1).await.unwrap();
     a.put("x", &2).await.unwrap();
@@ -425,7 +434,7 @@ async fn a_token_that_names_replaced_writes_is_met_when_their_successor_has_arri
 async fn waiting_for_a_token_ends_with_the_time_or_the_node() {
     let (a, b) = (memory("a").await, memory("b").await);
     let token = a.put("x", &1).await.unwrap().token().clone();
-    let Err(Error::NotCaughtUp { missing }) = b.wait_for(&token, Duration::from_millis(20)).await else {
+    let Err(Error::NotCaughtUp { missing, .. }) = b.wait_for(&token, Duration::from_millis(20)).await else {
         panic!("b cannot have what it never got");
     };
     assert_eq!(missing.len(), 1);

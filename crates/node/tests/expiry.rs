@@ -89,6 +89,7 @@ async fn no_read_shows_a_value_whose_time_has_come() {
         condition: Condition::Absent,
         observed: Observed::All,
         ttl: Some(Ttl::of(HOUR).unwrap()),
+        once: None,
     };
     assert!(node.write(absent).await.unwrap().created);
 }
