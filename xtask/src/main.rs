@@ -1,6 +1,6 @@
 //! The project's own commands. `cargo xtask` lists them.
 
-mod api_fuzz;
+mod api_scripts;
 mod bench;
 mod blackbox;
 mod js;
@@ -24,6 +24,8 @@ The project's own commands.
   cargo xtask bench      the figures of docs/performance.md; `cargo xtask bench --help`
   cargo xtask api-fuzz   a node against what docs/openapi.json allows and what it does not; needs Python and PyPI:
                          [--seconds N] [--seed N] [--rejoin PROGRAM]
+  cargo xtask api-clients   real clients and a real nginx against a node; needs Python and PyPI, Node.js, curl and nginx:
+                         [--repeats N] [--only refusals|streams|generated] [--rejoin PROGRAM]
   cargo xtask js         the JavaScript client against a real server, in Node and in Chromium; needs Node 20 and npm
   cargo xtask node       the Node.js package: builds it, runs its tests and examples; needs Node.js 20 and npm: [--release]
                          [--bench]: its measurements instead
@@ -40,7 +42,8 @@ fn main() -> ExitCode {
         Some("reliability") => reliability::run(arguments.into_iter()),
         Some("js") => js::run(),
         Some("bench") => bench::run(&arguments),
-        Some("api-fuzz") => api_fuzz::run(&arguments),
+        Some("api-fuzz") => api_scripts::run(api_scripts::FUZZ, &arguments),
+        Some("api-clients") => api_scripts::run(api_scripts::CLIENTS, &arguments),
         Some("node") => node::run(&arguments),
         Some("licences") => {
             licences::check().map(|count| println!("{count} packages have an allowed licence"))

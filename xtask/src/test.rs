@@ -32,6 +32,7 @@ pub(crate) fn run() -> Result<(), String> {
         ])
     })?;
     step("JavaScript client", crate::js::run)?;
+    step("clients and a proxy", || crate::api_scripts::run(crate::api_scripts::CLIENTS, &[]))?;
     if crate::bench::instructions::is_possible() {
         step("instructions of small operations", || crate::bench::instructions::check(false))?;
     } else {

@@ -24,6 +24,9 @@ pub(crate) const REJOIN_CONFLICTS: HeaderName = HeaderName::from_static("rejoin-
 /// How many values a scan would list.
 pub(crate) const REJOIN_COUNT: HeaderName = HeaderName::from_static("rejoin-count");
 
+/// What nginx, and others after it, take for the wish not to be buffered.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
 /// JSON.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// One JSON text a line.
@@ -101,9 +104,18 @@ pub(crate) fn shape(status: StatusCode, shape: &impl Serialize) -> Response<Stre
 
 /// An answer of pieces that somebody else makes.
 pub(crate) fn stream(kind: HeaderValue, pieces: mpsc::Receiver<Bytes>) -> Response<Stream> {
-    let mut response = empty(StatusCode::OK);
+    let mut response = unbuffered(empty(StatusCode::OK));
     response.headers_mut().insert(CONTENT_TYPE, kind);
     *response.body_mut() = Stream::Pieces(pieces);
+    response
+}
+
+/// An answer that is of use while it comes: no proxy between is to gather it, or to keep pieces back until they are worth
+/// compressing.
+pub(crate) fn unbuffered(mut response: Response<Stream>) -> Response<Stream> {
+    let headers = response.headers_mut();
+    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     response
 }
 
@@ -116,11 +128,53 @@ pub(crate) fn json_text(shape: &impl Serialize) -> String {
     })
 }
 
-/// Whether a client asks for this media type by name.
+/// Whether a client asks for this media type by name, and for JSON no more than for it.
 pub(crate) fn accepts(headers: &HeaderMap, kind: &HeaderValue) -> bool {
+    let wish = quality(headers, kind);
+    wish > 0 && wish >= quality(headers, &JSON)
+}
+
+/// How much a client wants a media type that it names, in thousandths (RFC 9110, 12.4.2).
+fn quality(headers: &HeaderMap, kind: &HeaderValue) -> u16 {
     let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|range| {
-        let name = range.split(';').next().unwrap_or_default().trim();
-        name.as_bytes().eq_ignore_ascii_case(kind.as_bytes())
-    })
+    let named = values.flat_map(|value| value.split(',')).filter_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        name.as_bytes().eq_ignore_ascii_case(kind.as_bytes()).then(|| weight.map_or(1000, thousandths))
+    });
+    named.max().unwrap_or(0)
+}
+
+/// A weight from 0 to 1, with three digits at most; what is not one is as good as none.
+fn thousandths(weight: &str) -> u16 {
+    let (whole, part) = weight.split_once('.').unwrap_or((weight, ""));
+    match (whole, format!("{part:0<3}").parse()) {
+        ("0", Ok(thousandths @ 0..=999)) => thousandths,
+        _ => 1000,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_media_type_is_wanted_when_it_is_named_and_its_weight_allows() {
+        for (accept, wanted) in [
+            ("application/x-ndjson", true),
+            ("Application/X-NDJSON; q=0.5", true),
+            ("application/x-ndjson;q=0", false),
+            ("application/x-ndjson; q=0.000, application/json", false),
+            ("application/json, application/x-ndjson", true),
+            ("application/json, application/x-ndjson;q=0.5", false),
+            ("application/json;q=0.1, application/x-ndjson;q=0.5", true),
+            ("application/x-ndjson;q=many", true),
+            ("*/*", false),
+            ("", false),
+        ] {
+            let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
+            assert_eq!(accepts(&headers, &NDJSON), wanted, "{accept}");
+        }
+    }
 }

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue, ORIGIN};
 use hyper::{Method, Request, Response, StatusCode};
 use rejoin::{Node, PathError};
@@ -13,13 +12,14 @@ use tokio::sync::{Semaphore, watch};
 use crate::answer::{self, Stream};
 use crate::config::ServeLimits;
 use crate::guard::Guard;
+use crate::incoming::Incoming;
 use crate::metrics::RequestCounts;
 use crate::problem::Problem;
 use crate::route::{Route, RouteError, reserved_name};
 use crate::server::{Connection, ServeOptions};
 use crate::{
     batch, catch_up, changes, conflicts, data, explain, history, link, metrics, openapi, peers, probe,
-    receipts, scan, socket, status,
+    quarantine, receipts, removals, scan, socket, status, ticket,
 };
 
 /// What all requests share.
@@ -37,9 +37,12 @@ pub(crate) struct Api {
     pub(crate) stopped: watch::Receiver<bool>,
     /// Has a receiver for each open socket of a client.
     pub(crate) sockets: watch::Sender<()>,
+    /// How many conflicts were settled lately, and when that was counted.
+    pub(crate) settled: tokio::sync::Mutex<Option<(Instant, Option<u64>)>>,
     /// What was asked so far.
     pub(crate) requests: Arc<RequestCounts>,
-    guard: Guard,
+    /// Who may ask.
+    pub(crate) guard: Guard,
 }
 
 impl Api {
@@ -59,7 +62,17 @@ impl Api {
         let limits = options.limits.clone();
         let bodies = Arc::new(Semaphore::new(limits.bodies_bytes.min(Semaphore::MAX_PERMITS)));
         let requests = Arc::new(RequestCounts::new());
-        Api { node, limits, bound, bodies, stopped, sockets: watch::Sender::new(()), requests, guard }
+        Api {
+            node,
+            limits,
+            bound,
+            bodies,
+            stopped,
+            sockets: watch::Sender::new(()),
+            settled: tokio::sync::Mutex::default(),
+            requests,
+            guard,
+        }
     }
 
     /// Answers a request.
@@ -91,7 +104,7 @@ impl Api {
             if let Some(response) = self.guard.preflight(&method, request.headers()) {
                 return Ok(response);
             }
-            self.guard.check(&uri, request.headers(), connection.local)?;
+            self.guard.check(&method, &uri, request.headers(), connection.local)?;
         }
         let route = allowed(route, &method, uri.path())?;
         if method == Method::OPTIONS {
@@ -119,6 +132,7 @@ impl Api {
                 | Route::Link
                 | Route::Socket
                 | Route::Changes
+                | Route::Ticket
         );
         if in_session {
             catch_up::wait(&self.node, request.headers()).await?;
@@ -132,8 +146,13 @@ impl Api {
             Route::Explain(path) => explain::answer(self, &path, &request),
             Route::Status => status::answer(self, &request).await,
             Route::AntiEntropy => peers::anti_entropy(self, &request).await,
+            Route::Quarantine => quarantine::list(self, &request).await,
+            Route::Release => quarantine::release(self, request).await,
             Route::Batch => batch::answer(self, request).await,
+            Route::Removals => removals::list(self, &request),
+            Route::UndoRemovals => removals::undo(self, &request).await,
             Route::Peers => peers::answer(self, request).await,
+            Route::Ticket => ticket::answer(self, &request),
             Route::Changes => changes::answer(self, &request).await,
             Route::Socket => socket::answer(self, connection, request),
             Route::Link => link::answer(self, connection, request),

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Request, Response, StatusCode};
-use rejoin::{BATCH_WRITES_MAX, Change, Error, Json, JsonLimits, Observed, Path, Write, Written};
+use rejoin::{BATCH_WRITES_MAX, Change, Error, Json, JsonLimits, Key, Observed, Path, Write, Written};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -15,10 +14,10 @@ use crate::body;
 use crate::condition;
 use crate::config::BATCH_BODY_BYTES_MAX;
 use crate::data::WriteResult;
-use crate::import;
+use crate::incoming::Incoming;
 use crate::problem::Problem;
 use crate::query::{Query, excerpt};
-use crate::ttl;
+use crate::{import, object, once, ttl};
 
 /// Answers a batch, as JSON or as lines.
 pub(crate) async fn answer(api: &Arc<Api>, request: Request<Incoming>) -> Result<Response<Stream>, Problem> {
@@ -28,8 +27,9 @@ pub(crate) async fn answer(api: &Arc<Api>, request: Request<Incoming>) -> Result
         return import::answer(api, request);
     }
     Query::parse(request.uri().query(), &[])?;
+    let key = once::of_request(request.headers())?;
     let whole = body::read(request.into_body(), BATCH_BODY_BYTES_MAX, &api.bodies, &api.limits).await?;
-    let batch: Batch<'_> = serde_json::from_slice(&whole.bytes).map_err(|error| {
+    let batch: Batch<'_> = object::from_slice(&whole.bytes).map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("The body is not a batch: {error}."))
             .hint("Send {\"operations\":[{\"op\":\"put\",\"path\":\"a\",\"value\":1}],\"atomic\":true}.")
     })?;
@@ -38,11 +38,17 @@ pub(crate) async fn answer(api: &Arc<Api>, request: Request<Incoming>) -> Result
             .hint("Make several batches of it, or send it as lines: `Content-Type: application/x-ndjson`."));
     }
     let writes = batch.operations.iter().map(|operation| of_text(api, operation.get()));
-    let text = match batch.atomic {
-        true => atomic(api, writes.collect()).await?,
-        false => each(api, writes.collect()).await?,
+    let (text, replayed) = match batch.atomic {
+        true => atomic(api, key.as_ref(), writes.collect()).await?,
+        false => {
+            let writes = (0..).zip(writes);
+            let writes = writes.map(|(at, write)| write.map(|write| once::part(key.as_ref(), at, write)));
+            each(api, writes.collect()).await?
+        }
     };
-    Ok(answer::json(StatusCode::OK, text))
+    let mut response = answer::json(StatusCode::OK, text);
+    once::put(response.headers_mut(), replayed);
+    Ok(response)
 }
 
 #[derive(Deserialize)]
@@ -88,7 +94,7 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<B
 
 /// The write that one operation means.
 pub(crate) fn of_text(api: &Api, text: &str) -> Result<Write, Problem> {
-    let operation: Operation = serde_json::from_str(text).map_err(|error| {
+    let operation: Operation = object::from_str(text).map_err(|error| {
         // The place is that of the operation alone, which nobody has a line number of.
         let said = error.to_string();
         let said = said.split(" at line ").next().unwrap_or_default();
@@ -117,7 +123,7 @@ fn write_of(api: &Api, operation: Operation) -> Result<Write, Problem> {
     if ttl.is_some() && change == Change::Delete {
         return Err(invalid("A `delete` takes no `ttl`."));
     }
-    Ok(Write { path, change, condition, observed: Observed::All, ttl })
+    Ok(Write { path, change, condition, observed: Observed::All, ttl, once: None })
 }
 
 fn invalid(message: impl Into<String>) -> Problem {
@@ -127,12 +133,21 @@ fn invalid(message: impl Into<String>) -> Problem {
     )
 }
 
-async fn atomic(api: &Api, writes: Vec<Result<Write, Problem>>) -> Result<String, Problem> {
+/// The answer, and whether it was given before.
+async fn atomic(
+    api: &Api,
+    key: Option<&Key>,
+    writes: Vec<Result<Write, Problem>>,
+) -> Result<(String, bool), Problem> {
     let numbered = writes.into_iter().enumerate();
     let writes: Vec<Write> = numbered
         .map(|(at, write)| write.map_err(|problem| problem.operation(at)))
         .collect::<Result<_, _>>()?;
     let paths: Vec<Path> = writes.iter().map(|write| write.path.clone()).collect();
+    let writes = match key {
+        Some(key) => Write::all_with_key(writes, key),
+        None => writes,
+    };
     let written = api.node.write_atomic(writes).await.map_err(|refused| {
         let problem = Problem::from(refused.error);
         match refused.at {
@@ -140,23 +155,28 @@ async fn atomic(api: &Api, writes: Vec<Result<Write, Problem>>) -> Result<String
             None => problem,
         }
     })?;
+    let replayed = written.iter().any(once::is_replayed);
     let results: Vec<String> = written.iter().map(|written| done(api, written)).collect();
-    Ok(format!(
+    let text = format!(
         "{{\"atomic\":true,\"applied\":{},\"refused\":0,\"results\":[{}]}}",
         results.len(),
         results.join(",")
-    ))
+    );
+    Ok((text, replayed))
 }
 
-async fn each(api: &Api, writes: Vec<Result<Write, Problem>>) -> Result<String, Problem> {
+/// The answer, and whether all that it says was done had been done before.
+async fn each(api: &Api, writes: Vec<Result<Write, Problem>>) -> Result<(String, bool), Problem> {
     let answers = write_each(api, writes).await;
     let applied = answers.iter().filter(|answer| answer.is_ok()).count();
+    let replayed = applied > 0 && answers.iter().flatten().all(once::is_replayed);
     let results: Vec<String> = answers.iter().map(|answer| result(api, answer)).collect();
-    Ok(format!(
+    let text = format!(
         "{{\"atomic\":false,\"applied\":{applied},\"refused\":{},\"results\":[{}]}}",
         results.len() - applied,
         results.join(",")
-    ))
+    );
+    Ok((text, replayed))
 }
 
 /// Does the writes among these, each on its own; answers in order.

@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
+use crate::incoming::Incoming;
 use bytes::{Bytes, BytesMut};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
 use std::future::poll_fn;
@@ -99,7 +100,8 @@ pub(crate) async fn read(
 }
 
 /// How fast a body must come.
-struct Pace {
+#[derive(Debug)]
+pub(crate) struct Pace {
     started: Instant,
     grace: Duration,
     rate_min: u32,
@@ -107,7 +109,7 @@ struct Pace {
 }
 
 impl Pace {
-    fn start(limits: &ServeLimits) -> Pace {
+    pub(crate) fn start(limits: &ServeLimits) -> Pace {
         Pace {
             started: Instant::now(),
             grace: limits.body_grace,
@@ -117,7 +119,7 @@ impl Pace {
     }
 
     /// When the next byte must be here, after so many.
-    fn deadline(&self, bytes: usize) -> Instant {
+    pub(crate) fn deadline(&self, bytes: usize) -> Instant {
         let earned = Duration::from_secs_f64(bytes as f64 / f64::from(self.rate_min));
         self.started + self.grace.saturating_add(earned).min(self.whole)
     }
@@ -128,7 +130,7 @@ fn closing(problem: Problem) -> Problem {
     problem.with(CONNECTION, HeaderValue::from_static("close"))
 }
 
-fn too_slow(bytes: usize) -> Problem {
+pub(crate) fn too_slow(bytes: usize) -> Problem {
     Problem::new(
         StatusCode::REQUEST_TIMEOUT,
         "body_too_slow",

@@ -21,7 +21,9 @@ pub(crate) async fn wait(node: &Node, headers: &HeaderMap) -> Result<(), Problem
     for token in tokens(headers)? {
         let left = deadline.saturating_duration_since(Instant::now());
         node.wait_for(&token, left).await.map_err(|error| match error {
-            Error::NotCaughtUp { missing } => Problem::not_caught_up(listed(&missing)),
+            Error::NotCaughtUp { missing, held } => {
+                Problem::not_caught_up(listed(&missing)).held_back(held.as_deref())
+            }
             error => error.into(),
         })?;
     }

@@ -11,9 +11,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::incoming::Incoming;
 use bytes::Bytes;
 use futures_util::Stream as _;
-use hyper::body::Incoming;
 use hyper::{HeaderMap, Request, Response};
 use rejoin::{Error, Event, FeedToken, From, Scope, Subscription};
 use tokio::sync::{mpsc, watch};
@@ -25,10 +25,12 @@ use crate::config::{CHANGE_PIECES_MAX, HEARTBEAT, HEARTBEAT_MAX, HEARTBEAT_MIN, 
 use crate::problem::Problem;
 use crate::query::{Query, excerpt};
 use crate::server::is_true;
+use crate::ticket;
 
 /// Answers a request for changes.
 pub(crate) async fn answer(api: &Arc<Api>, request: &Request<Incoming>) -> Result<Response<Stream>, Problem> {
-    let known = ["prefix", "snapshot", "since", "feed", "limit", "heartbeat"];
+    // The guard has seen to the ticket.
+    let known = ["prefix", "snapshot", "since", "feed", "limit", "heartbeat", ticket::PARAMETER];
     let query = Query::parse_repeating(request.uri().query(), &known, &["prefix"])?;
     let kind = Kind::of(&query, request.headers())?;
     let from = beginning(&query, request.headers())?;

@@ -34,6 +34,20 @@ pub const CONNECTIONS_MAX: usize = 800;
 /// is queued for it.
 pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Bytes that are read and thrown away of a client that is refused while it sends: sixteen of the largest default values.
+/// Beyond it the client sees a reset.
+pub const LINGER_BYTES_MAX: usize = 16 << 20;
+
+/// Time that a refused client has to stop sending and to read why: a large body over a slow line, and no longer than a
+/// head may take.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time that a connection beyond the limit has to send its head, which says from where it may be read.
+pub const REFUSED_HEAD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Connections beyond the limit that are told so at a time, in some KiB each; more are dropped.
+pub const REFUSALS_MAX: usize = 128;
+
 /// Time that open requests have to end after the server was told to stop: orchestrators kill after 30 s.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
@@ -51,6 +65,15 @@ pub const HISTORY_ITEMS_MAX: usize = 1_000;
 
 /// Greatest number of items of a page of conflicts, as of a scan page.
 pub const CONFLICT_ITEMS_MAX: usize = 1_000;
+
+/// For how long a count of settled conflicts is told again: it reads the history of every path that had some.
+pub const SETTLED_COUNT_AGE_MAX: Duration = Duration::from_secs(15);
+
+/// Paths that had conflicts of which those settled lately are counted; with more, the status says that it does not know.
+pub const SETTLED_PATHS_MAX: usize = 20_000;
+
+/// What counts as lately.
+pub const SETTLED_LATELY: Duration = Duration::from_secs(24 * 3600);
 
 /// Longest context sent as a header, in bytes: as for tokens.
 pub const CONTEXT_HEADER_BYTES_MAX: usize = 8 * 1024;
@@ -90,6 +113,12 @@ pub const HEARTBEAT_MAX: Duration = Duration::from_secs(300);
 /// Pieces of a change stream that may wait for the client. 2: each is a whole value; what else there is stays in the
 /// store until the client has read these.
 pub const CHANGE_PIECES_MAX: usize = 2;
+
+/// Time that a ticket is good for: a page opens its stream at once.
+pub const TICKET_LIFE: Duration = Duration::from_secs(30);
+
+/// Tickets that are given out and neither used nor over, at most: then whoever has the token has to wait.
+pub const TICKETS_MAX: usize = 4096;
 
 /// Greatest number of prefixes of one subscription: more have a common one, or go over several.
 pub const PREFIXES_MAX: usize = 64;
@@ -131,6 +160,9 @@ pub const IMPORT_GROUP_BYTES: usize = 512 * 1024;
 
 /// Bytes that a line of a stream may have beside its value: a path, escaped, and a condition.
 pub const IMPORT_LINE_EXTRA_BYTES: usize = 16 * 1024;
+
+/// How long a stream waits for room for bytes that have come, before it ends: as long as others take to be done with theirs.
+pub const IMPORT_ROOM_WAIT: Duration = Duration::from_secs(5);
 
 /// Time between two lines of progress.
 pub const IMPORT_PROGRESS: Duration = Duration::from_secs(1);

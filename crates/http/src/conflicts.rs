@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Request, Response, StatusCode};
 use rejoin::{Change, Conflict, ConflictState, Entry, Error, Json, JsonLimits, Path, Prefix, Settled, Write};
@@ -15,12 +14,13 @@ use crate::config::{CONFLICT_ITEMS_MAX, PAGE_ITEMS_DEFAULT, SMALL_BODY_BYTES_MAX
 use crate::data::wrote;
 use crate::explain::{self, why};
 use crate::history::PastVersion;
+use crate::incoming::Incoming;
 use crate::lines::{blocking, line, stream};
 use crate::problem::Problem;
 use crate::query::{Query, excerpt};
 use crate::receipts::{self, Ack};
 use crate::shapes::Raw;
-use crate::{body, condition, context, ttl};
+use crate::{body, condition, context, object, once, ttl};
 
 /// Answers a request about conflicts.
 pub(crate) async fn answer(
@@ -84,12 +84,13 @@ async fn resolve(
     body::check_media_type(request.headers(), &["application/json"])?;
     ttl::refuse(request.headers())?;
     let condition = condition::of_write(request.headers())?;
+    let key = once::of_request(request.headers())?;
     let headers = request.headers().clone();
     let limits = api.node.info().limits;
     let bytes_max = limits.value_bytes.saturating_add(SMALL_BODY_BYTES_MAX);
     let whole = body::read(request.into_body(), bytes_max, &api.bodies, &api.limits).await?;
     let asked: Resolution =
-        serde_json::from_slice(&whole.bytes).map_err(|error| malformed(&error.to_string()))?;
+        object::from_slice(&whole.bytes).map_err(|error| malformed(&error.to_string()))?;
     let change = match (asked.value, asked.keep) {
         (Some(value), None) => {
             let limits = JsonLimits { bytes: limits.value_bytes, depth: limits.value_depth };
@@ -105,7 +106,8 @@ async fn resolve(
         Some(context) => context::observed(&api.node, &path, &headers, &context).await?,
         None => context::of_request(&api.node, &path, &headers).await?,
     };
-    let written = match api.node.write(Write { path, change, condition, observed, ttl: None }).await {
+    let write = Write { path, change, condition, observed, ttl: None, once: None };
+    let written = match api.node.write(once::whole(key.as_ref(), write)).await {
         Err(Error::NoConflict(current)) if current.etag.is_none() => return Err(Problem::not_found(false)),
         written => written?,
     };

@@ -4,11 +4,11 @@ use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use crate::incoming::Incoming;
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::header::{ETAG, HeaderName, HeaderValue, LAST_MODIFIED, LOCATION};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use rejoin::{Change, Entry, Hlc, Json, JsonLimits, Node, Path, Write, Written};
+use rejoin::{Change, Entry, Hlc, Json, JsonLimits, Node, Path, Replay, Write, Written};
 use rejoin_causal::Hex;
 use serde::Serialize;
 
@@ -19,7 +19,7 @@ use crate::problem::Problem;
 use crate::query::Query;
 use crate::receipts::{self, Ack, Received};
 use crate::shapes::{Item, Raw, VectorClock};
-use crate::{body, context, ttl};
+use crate::{body, context, once, ttl};
 
 /// Parameters of a write of a value.
 const PARAMETERS: [&str; 3] = ["ack", "timeout", ttl::PARAMETER];
@@ -75,23 +75,25 @@ fn get(
 async fn put(api: &Arc<Api>, path: Path, request: Request<Incoming>) -> Result<Response<Stream>, Problem> {
     let query = Query::parse(request.uri().query(), &PARAMETERS)?;
     let (ack, ttl) = (Ack::of(&query)?, ttl::of_request(&query, request.headers())?);
+    let key = once::of_request(request.headers())?;
     body::check_media_type(request.headers(), &["application/json"])?;
     let condition = condition::of_write(request.headers())?;
     let observed = context::of_request(&api.node, &path, request.headers()).await?;
     let value = value(api, request).await?;
-    let write = Write { path, change: Change::Put(value), condition, observed, ttl };
-    wrote(&api.node, &api.node.write(write).await?, ack).await
+    let write = Write { path, change: Change::Put(value), condition, observed, ttl, once: None };
+    wrote(&api.node, &api.node.write(once::whole(key.as_ref(), write)).await?, ack).await
 }
 
 async fn patch(api: &Arc<Api>, path: Path, request: Request<Incoming>) -> Result<Response<Stream>, Problem> {
     let query = Query::parse(request.uri().query(), &PARAMETERS)?;
     let (ack, ttl) = (Ack::of(&query)?, ttl::of_request(&query, request.headers())?);
+    let key = once::of_request(request.headers())?;
     body::check_media_type(request.headers(), &["application/merge-patch+json", "application/json"])?;
     let condition = condition::of_write(request.headers())?;
     let observed = context::of_request(&api.node, &path, request.headers()).await?;
     let patch = value(api, request).await?;
-    let write = Write { path, change: Change::Patch(patch), condition, observed, ttl };
-    wrote(&api.node, &api.node.write(write).await?, ack).await
+    let write = Write { path, change: Change::Patch(patch), condition, observed, ttl, once: None };
+    wrote(&api.node, &api.node.write(once::whole(key.as_ref(), write)).await?, ack).await
 }
 
 async fn delete(
@@ -103,8 +105,9 @@ async fn delete(
     ttl::refuse(request.headers())?;
     let condition = condition::of_write(request.headers())?;
     let observed = context::of_request(&api.node, &path, request.headers()).await?;
-    let write = Write { path, change: Change::Delete, condition, observed, ttl: None };
-    let written = api.node.write(write).await?;
+    let key = once::of_request(request.headers())?;
+    let write = Write { path, change: Change::Delete, condition, observed, ttl: None, once: None };
+    let written = api.node.write(once::whole(key.as_ref(), write)).await?;
     let receipt = received(&api.node, &written, ack).await;
     let status = if is_short(receipt.as_ref()) { StatusCode::ACCEPTED } else { StatusCode::OK };
     let body = WriteResult { receipt, ..WriteResult::of(&api.node, &written).of_delete() };
@@ -112,6 +115,7 @@ async fn delete(
     put_header(response.headers_mut(), REJOIN_VERSION, written.dot);
     put_conflicts(response.headers_mut(), written.visible.conflicts);
     context::put(response.headers_mut(), context::of_write(&written.path, written.dot));
+    once::put(response.headers_mut(), once::is_replayed(&written));
     Ok(response)
 }
 
@@ -153,6 +157,7 @@ pub(crate) async fn wrote(
     put_header(headers, REJOIN_VERSION, written.dot);
     put_conflicts(headers, written.visible.conflicts);
     context::put(headers, context::of_write(&written.path, written.dot));
+    once::put(headers, once::is_replayed(written));
     if written.created {
         put_header(headers, LOCATION, format_args!("/api/{}", written.path.encoded()));
     }
@@ -179,6 +184,9 @@ pub(crate) struct WriteResult<'a> {
     durable: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<Received>,
+    /// Over a socket: that it was done before. Over HTTP a header says so, and the body is that of the first answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replayed: Option<bool>,
 }
 
 impl<'a> WriteResult<'a> {
@@ -189,7 +197,9 @@ impl<'a> WriteResult<'a> {
 
     /// The same without the value.
     pub(crate) fn brief(node: &Node, written: &'a Written) -> WriteResult<'a> {
-        let deleted = written.visible.value.is_none().then_some(true);
+        // The value of a write that was done before may be gone, whatever it was.
+        let is_gone = written.visible.value.is_none() && written.replay != Replay::WithoutValue;
+        let deleted = is_gone.then_some(true);
         WriteResult { deleted, value: None, ..WriteResult::of(node, written) }
     }
 
@@ -207,7 +217,13 @@ impl<'a> WriteResult<'a> {
             applied: true,
             durable: node.info().durability.to_string(),
             receipt: None,
+            replayed: None,
         }
+    }
+
+    /// The shape over a socket.
+    pub(crate) fn with_replay(self, written: &Written) -> WriteResult<'a> {
+        WriteResult { replayed: once::is_replayed(written).then_some(true), ..self }
     }
 }
 

@@ -1,12 +1,12 @@
 //! `/api/_explain/{path}`: which writes compete for a document, and why one of them wins.
 
-use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use rejoin::{Entry, Path, Sibling};
 use serde::Serialize;
 
 use crate::answer::{self, Stream};
 use crate::api::Api;
+use crate::incoming::Incoming;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::shapes::{Raw, VectorClock};

@@ -18,9 +18,13 @@ use crate::answer::{self, Stream};
 use crate::problem::Problem;
 use crate::query::excerpt;
 use crate::socket::subprotocols;
+use crate::ticket::{self, Tickets};
 
 /// The only address whose token may come as a subprotocol.
 const SOCKET: &str = "/api/_ws";
+
+/// The only address that is served for a ticket.
+const CHANGES: &str = "/api/_changes";
 
 /// Refuses to listen without a token where others can reach it.
 ///
@@ -52,6 +56,8 @@ pub(crate) struct Guard {
     hosts: Vec<String>,
     origins: Vec<String>,
     bound: IpAddr,
+    /// Given out, and not used yet.
+    pub(crate) tickets: Tickets,
 }
 
 impl Guard {
@@ -63,18 +69,37 @@ impl Guard {
             hosts: lower(hosts),
             origins: lower(origins),
             bound: bound.ip().to_canonical(),
+            tickets: Tickets::default(),
         }
     }
 
     /// Refuses a request that may come from a foreign page, or that lacks the token. `local` is the address that the
     /// connection came in on.
-    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap, local: SocketAddr) -> Result<(), Problem> {
+    pub(crate) fn check(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        local: SocketAddr,
+    ) -> Result<(), Problem> {
         let host = one_host(uri, headers)?;
         match self.token {
+            Some(_) if self.has_ticket(method, uri, headers)? => {}
             Some(token) => check_token(token, headers, uri.path() == SOCKET)?,
             None => self.check_host(&host, local)?,
         }
         self.check_origin(&host, headers)
+    }
+
+    /// Whether the request comes with a ticket in place of the token. That ticket is used up.
+    fn has_ticket(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<bool, Problem> {
+        if *method != Method::GET || uri.path() != CHANGES || headers.contains_key(AUTHORIZATION) {
+            return Ok(false);
+        }
+        match ticket::of_query(uri.query()) {
+            Some(text) => self.tickets.redeem(text).map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// Answers the question of a browser whether a listed page may send a request. It comes without a token.
@@ -89,14 +114,28 @@ impl Guard {
             (ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, PUT, PATCH, POST, DELETE"),
             (
                 ACCESS_CONTROL_ALLOW_HEADERS,
-                "authorization, content-type, if-match, if-none-match, last-event-id, rejoin-context, rejoin-token, \
-                 rejoin-ttl, rejoin-wait",
+                "authorization, baggage, cache-control, content-type, idempotency-key, if-match, if-none-match, \
+                 last-event-id, pragma, rejoin-context, rejoin-token, rejoin-ttl, rejoin-wait, traceparent, \
+                 tracestate, x-request-id, x-requested-with",
             ),
             (ACCESS_CONTROL_MAX_AGE, "600"),
         ] {
             answers.insert(name, HeaderValue::from_static(value));
         }
         Some(response)
+    }
+
+    /// Whether any page may use this server.
+    pub(crate) fn lists_origins(&self) -> bool {
+        !self.origins.is_empty()
+    }
+
+    /// The origin that is listed, when it is one.
+    pub(crate) fn only_origin(&self) -> Option<HeaderValue> {
+        match self.origins.as_slice() {
+            [only] => HeaderValue::try_from(only).ok(),
+            _ => None,
+        }
     }
 
     /// Lets a listed page read the answer.
@@ -111,7 +150,8 @@ impl Guard {
             headers.insert(
                 ACCESS_CONTROL_EXPOSE_HEADERS,
                 HeaderValue::from_static(
-                    "etag, retry-after, rejoin-conflicts, rejoin-context, rejoin-count, rejoin-token, rejoin-version",
+                    "allow, etag, idempotency-replayed, location, retry-after, rejoin-conflicts, rejoin-context, rejoin-count, rejoin-token, \
+                     rejoin-ttl, rejoin-version",
                 ),
             );
         }
@@ -246,7 +286,7 @@ mod tests {
             .map(|(name, value)| (name.parse::<hyper::header::HeaderName>().unwrap(), value.parse().unwrap()))
             .collect();
         let local = "192.0.2.8:3000".parse().unwrap();
-        match guard.check(&Uri::from_static("/api/a"), &headers, local) {
+        match guard.check(&Method::GET, &Uri::from_static("/api/a"), &headers, local) {
             Ok(()) => 200,
             Err(problem) => problem.into_response().status().as_u16(),
         }

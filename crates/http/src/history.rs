@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use rejoin::{Dot, HistoryEntry, Path, Write};
 use serde::{Deserialize, Serialize};
@@ -11,11 +10,12 @@ use crate::answer::{self, Stream};
 use crate::api::Api;
 use crate::config::{HISTORY_ITEMS_MAX, PAGE_ITEMS_DEFAULT, SMALL_BODY_BYTES_MAX};
 use crate::data::wrote;
+use crate::incoming::Incoming;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::receipts::{self, Ack};
 use crate::shapes::Raw;
-use crate::{body, condition, context, ttl};
+use crate::{body, condition, context, object, once, ttl};
 
 /// Answers a request about history.
 pub(crate) async fn answer(
@@ -45,13 +45,14 @@ async fn revert(api: &Arc<Api>, path: Path, request: Request<Incoming>) -> Resul
     body::check_media_type(request.headers(), &["application/json"])?;
     ttl::refuse(request.headers())?;
     let condition = condition::of_write(request.headers())?;
+    let key = once::of_request(request.headers())?;
     let observed = context::of_request(&api.node, &path, request.headers()).await?;
     let whole = body::read(request.into_body(), SMALL_BODY_BYTES_MAX, &api.bodies, &api.limits).await?;
-    let asked: Reversion =
-        serde_json::from_slice(&whole.bytes).map_err(|error| malformed(&error.to_string()))?;
+    let asked: Reversion = object::from_slice(&whole.bytes).map_err(|error| malformed(&error.to_string()))?;
     let version: Dot = asked.version.parse().map_err(|error| malformed(&format!("{error}")))?;
     let change = api.node.reverting(&path, version)?;
-    let written = api.node.write(Write { path, change, condition, observed, ttl: None }).await?;
+    let write = Write { path, change, condition, observed, ttl: None, once: None };
+    let written = api.node.write(once::whole(key.as_ref(), write)).await?;
     wrote(&api.node, &written, ack).await
 }
 
@@ -86,6 +87,9 @@ pub(crate) struct PastVersion<'a> {
     superseded_by: Option<String>,
     concurrent: bool,
     outcome: &'static str,
+    /// The peer by whose word it was removed, when it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed_by: Option<String>,
 }
 
 impl<'a> PastVersion<'a> {
@@ -103,6 +107,7 @@ impl<'a> PastVersion<'a> {
             superseded_by: entry.superseded_by.map(|dot| dot.to_string()),
             concurrent: entry.concurrent,
             outcome: entry.outcome().name(),
+            removed_by: entry.removed.map(|word| word.peer.to_string()),
         }
     }
 }

@@ -5,25 +5,28 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
+use crate::incoming::Incoming;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::poll_fn;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use hyper::{Request, Response, StatusCode};
-use rejoin::Write;
+use rejoin::{Key, Write};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{self, Sender};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::answer::{self, NDJSON, Stream};
 use crate::api::Api;
 use crate::batch::{of_text, result, write_each};
+use crate::body::{Pace, no_memory, too_slow};
 use crate::config::{
-    IMPORT_GROUP_BYTES, IMPORT_GROUP_OPERATIONS, IMPORT_LINE_EXTRA_BYTES, IMPORT_PROGRESS,
+    IMPORT_GROUP_BYTES, IMPORT_GROUP_OPERATIONS, IMPORT_LINE_EXTRA_BYTES, IMPORT_PROGRESS, IMPORT_ROOM_WAIT,
     STREAM_PIECE_BYTES, STREAM_PIECES_MAX,
 };
+use crate::object;
+use crate::once;
 use crate::problem::Problem;
 use crate::query::Query;
 
@@ -38,20 +41,8 @@ pub(crate) fn answer(api: &Arc<Api>, request: Request<Incoming>) -> Result<Respo
                 .hint("Leave it out for one result per operation."));
         }
     };
+    let key = once::of_request(request.headers())?;
     let line_bytes_max = api.node.info().limits.value_bytes + IMPORT_LINE_EXTRA_BYTES;
-    // What one stream can hold at most is claimed at once: none of them has to wait half way.
-    let claim = u32::try_from(line_bytes_max + 2 * IMPORT_GROUP_BYTES)
-        .ok()
-        .and_then(|bytes| Arc::clone(&api.bodies).try_acquire_many_owned(bytes).ok())
-        .ok_or_else(|| {
-            Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "overloaded",
-                "The server holds as many bytes of request bodies as it may.",
-            )
-            .hint("Retry after a moment, with fewer streams at a time.")
-            .retry_after(Duration::from_secs(1))
-        })?;
     let (out, pieces) = mpsc::channel(STREAM_PIECES_MAX);
     let import = Import {
         api: Arc::clone(api),
@@ -60,9 +51,11 @@ pub(crate) fn answer(api: &Arc<Api>, request: Request<Incoming>) -> Result<Respo
         text: Vec::new(),
         all,
         line_bytes_max,
+        key,
+        begun: 0,
         counts: Counts::default(),
         told: Instant::now(),
-        _claim: claim,
+        claim: None,
     };
     tokio::spawn(import.run());
     Ok(answer::stream(NDJSON, pieces))
@@ -77,9 +70,15 @@ struct Import {
     /// Results of all operations, or of those that were refused.
     all: bool,
     line_bytes_max: usize,
+    /// The key of the request. Each operation is done once by its place.
+    key: Option<Key>,
+    /// Operations that have come.
+    begun: u64,
     counts: Counts,
     told: Instant,
-    _claim: OwnedSemaphorePermit,
+    /// Room for the bytes that have come and are not done. A stream that waits for its client holds none, but for a line that
+    /// has begun, which has to come at a pace.
+    claim: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Clone, Copy, Default, Serialize)]
@@ -124,10 +123,16 @@ impl Import {
 
     async fn all_lines(&mut self) -> Result<(), Gone> {
         let mut read = BytesMut::new();
+        let mut pace: Option<Pace> = None;
         loop {
             let stall = self.api.limits.write_stall_timeout;
+            let due = pace.as_ref().map_or(Instant::now() + stall, |pace| pace.deadline(read.len()));
             let frame = poll_fn(|context| Pin::new(&mut self.body).poll_frame(context));
-            let data = match timeout(stall, frame).await {
+            let data = match timeout_at(due, frame).await {
+                Err(_) if pace.is_some() => {
+                    let problem = too_slow(read.len());
+                    return self.end(problem.hint("Send each line at once, once it has begun.")).await;
+                }
                 Err(_) => {
                     let problem = Problem::new(
                         StatusCode::REQUEST_TIMEOUT,
@@ -141,9 +146,20 @@ impl Import {
                 Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
                 Ok(None) => break,
             };
+            if !self.has_room(data.len()).await {
+                return self.end(no_memory()).await;
+            }
             read.extend_from_slice(&data);
+            let arrived = read.len();
             drop(data);
             self.whole_lines(&mut read).await?;
+            self.give_back_all_but(read.len());
+            match read.is_empty() {
+                true => pace = None,
+                // Another line has begun, now that those before it are done.
+                false if pace.is_none() || read.len() < arrived => pace = Some(Pace::start(&self.api.limits)),
+                false => {}
+            }
             if read.len() > self.line_bytes_max {
                 let problem = Problem::too_large(read.len() as u64, true, self.line_bytes_max);
                 return self.end(problem.hint("Send one operation a line, ended by a line feed.")).await;
@@ -155,6 +171,26 @@ impl Import {
         }
         self.tell(How::Done(true));
         self.flush().await
+    }
+
+    /// Claims room for bytes that have come; waits a little for others to give some back. What has come before is held
+    /// meanwhile, so that two streams may wait for each other: then both end.
+    async fn has_room(&mut self, bytes: usize) -> bool {
+        let Ok(bytes) = u32::try_from(bytes) else { return false };
+        let more = Arc::clone(&self.api.bodies).acquire_many_owned(bytes);
+        let Ok(Ok(more)) = timeout(IMPORT_ROOM_WAIT, more).await else { return false };
+        match &mut self.claim {
+            Some(claim) => claim.merge(more),
+            None => self.claim = Some(more),
+        }
+        true
+    }
+
+    fn give_back_all_but(&mut self, bytes: usize) {
+        if let Some(claim) = &mut self.claim {
+            drop(claim.split(claim.num_permits().saturating_sub(bytes)));
+        }
+        self.claim.take_if(|claim| claim.num_permits() == 0);
     }
 
     /// Does all operations whose lines are complete.
@@ -176,12 +212,14 @@ impl Import {
     }
 
     /// The operation of a line; nothing for a line that is none.
-    fn operation(&self, line: &[u8]) -> Option<Result<Write, Problem>> {
-        if line.is_empty() || serde_json::from_slice::<EndOfScan>(line).is_ok() {
+    fn operation(&mut self, line: &[u8]) -> Option<Result<Write, Problem>> {
+        if line.is_empty() || object::from_slice::<EndOfScan>(line).is_ok() {
             return None;
         }
+        let at = self.begun;
+        self.begun += 1;
         Some(match std::str::from_utf8(line) {
-            Ok(text) => of_text(&self.api, text),
+            Ok(text) => of_text(&self.api, text).map(|write| once::part(self.key.as_ref(), at, write)),
             Err(_) => {
                 Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_json", "The line is not text in UTF-8.")
                     .hint("Send one JSON object a line."))

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
 use crate::answer::Stream;
 use crate::api::Api;
+use crate::incoming::Incoming;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::server::Connection;
 use crate::upgrade;
 
-const HINT: &str = "This route is for other nodes; add this node to a peer with POST /api/_peers there.";
+const HINT: &str = "This route is for other nodes, and every proxy between has to pass `Upgrade` on; add this node to a \
+                    peer with POST /api/_peers there.";
 
 /// Answers the upgrade.
 pub(crate) fn answer(

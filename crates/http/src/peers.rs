@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +10,8 @@ use crate::answer::{self, Stream};
 use crate::api::{Api, millis};
 use crate::body;
 use crate::config::SMALL_BODY_BYTES_MAX;
+use crate::incoming::Incoming;
+use crate::object;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::status::Peer;
@@ -76,7 +77,7 @@ async fn remove(api: &Arc<Api>, request: Request<Incoming>) -> Result<Response<S
 async fn named(api: &Api, request: Request<Incoming>) -> Result<Named, Problem> {
     body::check_media_type(request.headers(), &["application/json"])?;
     let whole = body::read(request.into_body(), SMALL_BODY_BYTES_MAX, &api.bodies, &api.limits).await?;
-    serde_json::from_slice(&whole.bytes).map_err(|error| {
+    object::from_slice(&whole.bytes).map_err(|error| {
         Problem::new(
             StatusCode::BAD_REQUEST,
             "invalid_json",

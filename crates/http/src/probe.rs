@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use serde::Serialize;
 
 use crate::answer::{self, Stream};
 use crate::api::Api;
+use crate::incoming::Incoming;
 use crate::problem::Problem;
 use crate::query::Query;
 
@@ -36,6 +36,10 @@ pub(crate) fn ready(api: &Api, request: &Request<Incoming>) -> Result<Response<S
         let disk = api.node.disk_full();
         let mut shown = Vec::from(checks.map(|(name, _)| Check { name, ok: true, note: None }));
         shown.push(Check { name: "disk", ok: disk.is_none(), note: disk });
+        let alarms: Vec<String> =
+            api.node.alarms().iter().map(|alarm| format!("{}: {}", alarm.kind, alarm.message)).collect();
+        let note = (!alarms.is_empty()).then(|| alarms.join("; "));
+        shown.push(Check { name: "alarms", ok: note.is_none(), note });
         shown
     });
     Ok(answer::shape(StatusCode::OK, &Ready { ready: true, checks }))

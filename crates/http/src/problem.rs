@@ -122,6 +122,19 @@ impl Problem {
         problem
     }
 
+    /// What a write brings is small enough, and the document that it makes of it is not.
+    fn would_be_too_large(size: u64, limit: usize) -> Problem {
+        let message =
+            format!("With this write the document would have {size} bytes, more than the limit of {limit}.");
+        let mut problem = Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message).hint(
+            "It holds more than what is written here: remove members of it, split it over several paths, or raise the \
+             limit in the configuration.",
+        );
+        problem.0.details.size = Some(size);
+        problem.0.details.limit = Some(limit as u64);
+        problem
+    }
+
     /// A batch has too much in it.
     pub(crate) fn batch_too_large(size: usize, limit: usize, of: &str) -> Problem {
         let message = format!("The batch has {size} {of}, more than the limit of {limit}.");
@@ -152,6 +165,22 @@ impl Problem {
         .retry_after(Duration::from_secs(1));
         problem.0.details.missing = Some(missing);
         problem
+    }
+
+    /// Some of what is missing is here, and waits in quarantine.
+    #[must_use]
+    pub(crate) fn held_back(mut self, held: Option<&rejoin::HeldBack>) -> Problem {
+        if let Some(held) = held {
+            let count = held.count;
+            self.0.message.push_str(&format!(
+                " {count} of them are held in quarantine until {} (Unix milliseconds): their stamps are ahead of this clock.",
+                held.until_ms
+            ));
+            self.0.hint = "Correct the clock of the node that wrote them: it then mints them again. An operator of this \
+                           node can take them at once with `rejoin quarantine release`."
+                .into();
+        }
+        self
     }
 
     /// What the client can do.
@@ -285,12 +314,17 @@ impl From<Error> for Problem {
         problem.0.retryable = error.retryable();
         match error {
             Error::NotFound { deleted } => Problem::not_found(deleted),
-            Error::TooLarge { bytes, limit } => Problem::too_large(bytes as u64, false, limit),
+            Error::TooLarge { bytes, limit } => Problem::would_be_too_large(bytes as u64, limit),
             Error::BatchTooLarge { size, limit, of } => {
                 Problem::batch_too_large(size, limit, of).hint(problem.0.hint)
             }
             Error::Json(JsonError::TooLarge { bytes, bytes_max }) => {
                 Problem::too_large(bytes as u64, false, bytes_max)
+            }
+            Error::TooManySiblings { size, limit, current, .. } => {
+                problem.0.details.size = Some(size as u64);
+                problem.0.details.limit = Some(limit as u64);
+                problem.with_current(*current)
             }
             Error::Precondition(current)
             | Error::RejectedByStrategy(current)
@@ -330,13 +364,17 @@ fn status(error: &Error) -> StatusCode {
         | Error::BadToken
         | Error::BadFeedToken
         | Error::BadContext(_)
+        | Error::BadKey(_)
         | Error::FilterOfListing
         | Error::BadPeer(_) => StatusCode::BAD_REQUEST,
         Error::NotFound { .. } | Error::NoSuchVersion => StatusCode::NOT_FOUND,
         Error::Precondition(_) => StatusCode::PRECONDITION_FAILED,
-        Error::RejectedByStrategy(_) | Error::NoConflict(_) | Error::NotLive(_) | Error::Unseen(_) => {
-            StatusCode::CONFLICT
-        }
+        Error::RejectedByStrategy(_)
+        | Error::NoConflict(_)
+        | Error::NotLive(_)
+        | Error::Unseen(_)
+        | Error::TooManySiblings { .. } => StatusCode::CONFLICT,
+        Error::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Error::TooLarge { .. } | Error::BatchTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Error::ContextAhead(_)
         | Error::Overloaded

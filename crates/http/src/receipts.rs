@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use rejoin::{Node, NodeAt, Path, Receipt, Written};
 use serde::Serialize;
@@ -11,6 +10,7 @@ use crate::answer::{self, Stream};
 use crate::api::Api;
 use crate::catch_up::parse_time;
 use crate::config::{ACK_NODES_MAX, ACK_TIMEOUT_DEFAULT, ACK_TIMEOUT_MAX, WHERE_TIMEOUT_DEFAULT};
+use crate::incoming::Incoming;
 use crate::problem::Problem;
 use crate::query::{Query, excerpt};
 

@@ -2,6 +2,8 @@
 //!
 //! Segments are matched and split before anything is decoded, and decoded once, by the path parser of the replica.
 
+use std::borrow::Cow;
+
 use hyper::Method;
 use rejoin::{Path, PathError, Prefix};
 
@@ -20,8 +22,16 @@ pub(crate) enum Route {
     Status,
     /// `/api/_anti_entropy`
     AntiEntropy,
+    /// `/api/_quarantine`
+    Quarantine,
+    /// `/api/_quarantine/release`
+    Release,
     /// `/api/_batch`
     Batch,
+    /// `/api/_removals`
+    Removals,
+    /// `/api/_removals/undo`
+    UndoRemovals,
     /// `/api/_peers`
     Peers,
     /// `/api/_explain/{path}`
@@ -32,6 +42,8 @@ pub(crate) enum Route {
     Where(Path),
     /// `/api/_changes`
     Changes,
+    /// `/api/_ticket`
+    Ticket,
     /// `/api/_ws`
     Socket,
     /// `/api/_link`
@@ -72,25 +84,27 @@ impl Route {
             Some((first, rest)) => (first, Some(rest)),
             None => (below, None),
         };
-        let path = |raw: &str| Path::parse_encoded(raw).map_err(RouteError::Path);
+        let path = |raw: &str| Path::parse_encoded(&*whole(raw)).map_err(RouteError::Path);
+        let prefix = |raw: &str| Prefix::parse_encoded(&*whole(raw)).map_err(RouteError::Path);
         match (first, rest) {
-            ("scan", rest) => {
-                Prefix::parse_encoded(rest.unwrap_or("")).map(Route::Scan).map_err(RouteError::Path)
-            }
+            ("scan", rest) => prefix(rest.unwrap_or("")).map(Route::Scan),
             ("history", Some(rest)) => path(rest).map(Route::History),
             ("history", None) => Err(RouteError::Path(PathError::Empty)),
             ("status", None) => Ok(Route::Status),
             ("_anti_entropy", None) => Ok(Route::AntiEntropy),
+            ("_quarantine", None) => Ok(Route::Quarantine),
+            ("_quarantine", Some("release")) => Ok(Route::Release),
             ("_batch", None) => Ok(Route::Batch),
+            ("_removals", None) => Ok(Route::Removals),
+            ("_removals", Some("undo")) => Ok(Route::UndoRemovals),
             ("_peers", None) => Ok(Route::Peers),
             ("_explain", Some(rest)) => path(rest).map(Route::Explain),
             ("_explain", None) => Err(RouteError::Path(PathError::Empty)),
-            ("_conflicts", rest) => {
-                Prefix::parse_encoded(rest.unwrap_or("")).map(Route::Conflicts).map_err(RouteError::Path)
-            }
+            ("_conflicts", rest) => prefix(rest.unwrap_or("")).map(Route::Conflicts),
             ("_where", Some(rest)) => path(rest).map(Route::Where),
             ("_where", None) => Err(RouteError::Path(PathError::Empty)),
             ("_changes", None) => Ok(Route::Changes),
+            ("_ticket", None) => Ok(Route::Ticket),
             ("_ws", None) => Ok(Route::Socket),
             ("_link", None) => Ok(Route::Link),
             ("_openapi.json", None) => Ok(Route::OpenApi),
@@ -107,12 +121,17 @@ impl Route {
             Route::History(_) => Endpoint::History,
             Route::Status => Endpoint::Status,
             Route::AntiEntropy => Endpoint::AntiEntropy,
+            Route::Quarantine => Endpoint::Quarantine,
+            Route::Release => Endpoint::Release,
             Route::Batch => Endpoint::Batch,
+            Route::Removals => Endpoint::Removals,
+            Route::UndoRemovals => Endpoint::UndoRemovals,
             Route::Peers => Endpoint::Peers,
             Route::Conflicts(_) => Endpoint::Conflicts,
             Route::Where(_) => Endpoint::Where,
             Route::Explain(_) => Endpoint::Explain,
             Route::Changes => Endpoint::Changes,
+            Route::Ticket => Endpoint::Ticket,
             Route::Socket => Endpoint::Socket,
             Route::Link => Endpoint::Link,
             Route::OpenApi => Endpoint::OpenApi,
@@ -129,7 +148,9 @@ impl Route {
             Route::Data(_) => &[Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE],
             Route::Peers => &[Method::GET, Method::HEAD, Method::POST, Method::DELETE],
             Route::History(_) | Route::Conflicts(_) => &[Method::GET, Method::HEAD, Method::POST],
-            Route::AntiEntropy | Route::Batch => &[Method::POST],
+            Route::AntiEntropy | Route::Release | Route::Batch | Route::Ticket | Route::UndoRemovals => {
+                &[Method::POST]
+            }
             Route::Changes | Route::Socket | Route::Link => &[Method::GET],
             _ => &[Method::GET, Method::HEAD],
         }
@@ -144,6 +165,15 @@ impl Route {
             Route::Scan(prefix) | Route::Conflicts(prefix) => Some(prefix.as_str()),
             _ => None,
         }
+    }
+}
+
+/// A raw path, with the slashes back that a generated client has encoded: to such a client the whole path is one
+/// parameter. One that has slashes of both kinds is left alone, and refused: what it means is anybody's guess.
+fn whole(raw: &str) -> Cow<'_, str> {
+    match raw.contains('/') || !raw.contains('%') {
+        true => Cow::Borrowed(raw),
+        false => Cow::Owned(raw.replace("%2F", "/").replace("%2f", "/")),
     }
 }
 
@@ -179,10 +209,37 @@ mod tests {
     #[test]
     fn decoding_happens_once_and_after_matching() {
         assert_eq!(Route::of("/api/a%2525"), data("a%25"));
-        assert_eq!(Route::of("/api/a%2Fb"), Err(RouteError::Path(PathError::SlashInSegment { segment: 1 })));
+        assert_eq!(Route::of("/api/a%252Fb"), data("a%2Fb"));
         // `%73can` is `scan`: reserved, and never the route.
         assert!(matches!(Route::of("/api/%73can/x"), Err(RouteError::Path(PathError::Reserved { .. }))));
         assert!(matches!(Route::of("/api/%5Fpeers"), Err(RouteError::Path(PathError::Reserved { .. }))));
+    }
+
+    #[test]
+    fn a_path_that_comes_as_one_parameter_is_taken() {
+        assert_eq!(Route::of("/api/users%2Falice"), data("users/alice"));
+        assert_eq!(Route::of("/api/users%2falice%2Fa%25b"), data("users/alice/a%b"));
+        assert_eq!(
+            Route::of("/api/history/users%2Falice"),
+            Ok(Route::History(Path::parse("users/alice").unwrap()))
+        );
+        assert_eq!(Route::of("/api/scan/users%2F"), Ok(Route::Scan(Prefix::parse("users/").unwrap())));
+        // Slashes of both kinds: nobody can tell what is meant.
+        for mixed in ["/api/a%2Fb/c", "/api/a/b%2Fc", "/api/history/a/b%2Fc", "/api/scan/a/b%2Fc"] {
+            assert!(
+                matches!(Route::of(mixed), Err(RouteError::Path(PathError::SlashInSegment { .. }))),
+                "{mixed}"
+            );
+        }
+        // It is a path, and never a route; and never one that no document has.
+        for refused in
+            ["/api/_peers%2Fa", "/api/scan%2Fa", "/api/%2Fa", "/api/a%2F", "/api/a%2F%2Fb", "/api/a%2F..%2Fb"]
+        {
+            assert!(
+                matches!(Route::of(refused), Err(RouteError::Unknown | RouteError::Path(_))),
+                "{refused}"
+            );
+        }
     }
 
     #[test]

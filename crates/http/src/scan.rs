@@ -1,6 +1,5 @@
 //! `/api/scan/{prefix}`: the documents below a prefix, in pages or as one stream.
 
-use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response, StatusCode};
 use rejoin::{Entries, Filter, Listed, Listing, Prefix, Projection, Scan, SyntaxError};
@@ -9,6 +8,7 @@ use serde::Serialize;
 use crate::answer::{self, NDJSON, REJOIN_COUNT, Stream};
 use crate::api::Api;
 use crate::config::PAGE_ITEMS_DEFAULT;
+use crate::incoming::Incoming;
 use crate::lines::{blocking, line, stream};
 use crate::problem::Problem;
 use crate::query::Query;

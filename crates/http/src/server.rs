@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -10,7 +11,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::Request;
 use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,9 +26,12 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::answer::Stream;
 use crate::api::Api;
-use crate::config::ServeLimits;
+use crate::config::{REFUSALS_MAX, REFUSED_HEAD_TIMEOUT, ServeLimits};
 use crate::guard::{OpenBindError, refuse_open_bind};
+use crate::incoming::Incoming;
+use crate::linger::Linger;
 use crate::quiet::Quiet;
+use crate::refusal;
 use crate::wire::{Exchange, Serving, Wire};
 
 /// How to serve.
@@ -119,7 +125,7 @@ pub async fn serve(
             Ok(slot) => drop(connections.spawn(connection(Arc::clone(&api), stream, remote, slot))),
             Err(_) => {
                 if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
-                    connections.spawn(turn_away(stream, place));
+                    connections.spawn(turn_away(Arc::clone(&api), stream, place));
                 }
             }
         }
@@ -159,23 +165,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// next to fire wakes the worker up that waits for sockets: four times a request, more than the request itself.
 const BEAT: Duration = Duration::from_millis(500);
 
-/// Connections beyond the limit that are told so at a time; more are dropped.
-const REFUSALS_MAX: usize = 32;
-
-/// Time to tell it.
-const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// What they are told.
-const REFUSAL_BODY: &str = "{\"error\":\"overloaded\",\"message\":\"The server has as many connections as it may.\",\
-     \"hint\":\"Retry after a moment, and reuse connections.\",\"path\":null,\"retryable\":true}";
-
 async fn connection(api: Arc<Api>, stream: TcpStream, remote: SocketAddr, slot: OwnedSemaphorePermit) {
     let Ok(local) = stream.local_addr() else { return };
     // Small answers must not wait for more.
     let _ = stream.set_nodelay(true);
     let exchange = Arc::new(Exchange::default());
     let limits = &api.limits;
-    let wire = Wire::new(stream, Arc::clone(&exchange), limits.head_timeout, limits.write_stall_timeout);
+    let wire = Wire::new(stream, Arc::clone(&exchange), Arc::clone(&api));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.idle_timeout.max(limits.head_timeout))
@@ -183,12 +179,17 @@ async fn connection(api: Arc<Api>, stream: TcpStream, remote: SocketAddr, slot: 
         .max_buf_size(limits.head_bytes.max(HYPER_BUFFER_BYTES_MIN));
     let mut stopped = api.stopped.clone();
     let connection = Arc::new(Connection { remote, local, exchange, _slot: slot });
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let (api, connection) = (Arc::clone(&api), Arc::clone(&connection));
         // Not boxed, though a silent connection has the room of it: 5 KiB to allocate for each request cost a GET 7 %.
         async move {
             let serving = connection.exchange.begin();
-            let response = api.answer(&connection, request).await;
+            let request = request.map(|body| Incoming::new(body, &connection.exchange));
+            let mut response = api.answer(&connection, request).await;
+            // Nobody reads the rest of the body of a request that is refused.
+            if connection.exchange.is_unread() && response.status().as_u16() >= 400 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(response.map(|stream| Served { stream, _serving: serving }))
         }
     });
@@ -219,20 +220,25 @@ pub(crate) async fn is_true(stopped: &mut watch::Receiver<bool>) {
 const HYPER_BUFFER_BYTES_MIN: usize = 8192;
 
 /// Says that there are too many connections, and waits for the client to have read it.
-async fn turn_away(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n\
-         Connection: close\r\nContent-Length: {}\r\n\r\n{REFUSAL_BODY}",
-        REFUSAL_BODY.len()
-    );
-    let _ = timeout(REFUSAL_TIMEOUT, async {
-        if stream.write_all(answer.as_bytes()).await.is_err() || stream.shutdown().await.is_err() {
-            return;
+async fn turn_away(api: Arc<Api>, mut stream: TcpStream, _place: OwnedSemaphorePermit) {
+    let mut head = Vec::new();
+    let _ = timeout(REFUSED_HEAD_TIMEOUT, async {
+        let mut piece = [0; 1024];
+        while head.len() < api.limits.head_bytes && !head.windows(4).any(|window| window == b"\r\n\r\n") {
+            match stream.read(&mut piece).await {
+                Ok(bytes) if bytes > 0 => head.extend_from_slice(&piece[..bytes]),
+                _ => break,
+            }
         }
-        let mut rest = [0; 1024];
-        while stream.read(&mut rest).await.is_ok_and(|bytes| bytes > 0) {}
     })
     .await;
+    let answer = refusal::too_many(&head, &api.guard);
+    // It fits into the buffer of a fresh socket.
+    if stream.write_all(&answer).await.is_err() || stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut linger = Linger::new();
+    poll_fn(|context| linger.poll(&mut stream, context)).await;
 }
 
 fn is_sendable(token: &str) -> bool {

@@ -4,6 +4,7 @@
 //! subscriptions are not read and its requests wait in its own socket, so nothing piles up here.
 
 mod feeds;
+mod incoming;
 mod message;
 mod request;
 pub(crate) mod subprotocols;
@@ -11,14 +12,15 @@ pub(crate) mod subprotocols;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::incoming::Incoming;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt as _, StreamExt as _};
-use hyper::body::Incoming;
 use hyper::header::{HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 use hyper::upgrade::Upgraded;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::value::RawValue;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -26,21 +28,23 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use self::feeds::{Feeds, Told};
+use self::incoming::Incoming as Counted;
 use self::message::{Asked, Reply};
 use crate::answer::Stream;
 use crate::api::Api;
 use crate::changes::STOPPING;
 use crate::changes::events;
 use crate::config::{
-    HEARTBEAT, SOCKET_ENVELOPE_BYTES_MAX, SOCKET_GOODBYE_MAX, SOCKET_READ_BUFFER_BYTES, SOCKET_REQUESTS_MAX,
-    SOCKET_SUBSCRIPTIONS_MAX, SOCKET_WRITE_BUFFER_BYTES_MAX,
+    HEARTBEAT, LINGER_BYTES_MAX, LINGER_TIMEOUT, SOCKET_ENVELOPE_BYTES_MAX, SOCKET_GOODBYE_MAX,
+    SOCKET_READ_BUFFER_BYTES, SOCKET_REQUESTS_MAX, SOCKET_SUBSCRIPTIONS_MAX, SOCKET_WRITE_BUFFER_BYTES_MAX,
 };
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::server::{Connection, is_true};
 use crate::upgrade;
 
-const HINT: &str = "Open this address with a WebSocket client; without one, use /api/_changes.";
+const HINT: &str = "Open this address with a WebSocket client, and have every proxy between pass `Upgrade` on; without \
+                    a WebSocket, use /api/_changes.";
 
 /// Answers the upgrade.
 pub(crate) fn answer(
@@ -75,7 +79,7 @@ type Work = Pin<Box<dyn Future<Output = Reply> + Send>>;
 
 struct Session {
     api: Arc<Api>,
-    socket: WebSocketStream<TokioIo<Upgraded>>,
+    socket: WebSocketStream<Counted<TokioIo<Upgraded>>>,
     feeds: Feeds,
     /// Requests whose answers are not there yet.
     work: FuturesUnordered<Work>,
@@ -89,20 +93,31 @@ enum Ended {
     Lost,
     /// The server or the node stops.
     Stopping,
-    /// The client broke the protocol of WebSockets, or our limits of it.
+    /// There is no room for what the client sends.
+    Crowded,
+    /// The client does not end a message that it has begun.
+    Slow,
+    /// The client broke the protocol of WebSockets.
     Broken(String),
+    /// The client sent a message that is larger than what is taken.
+    TooLarge,
+}
+
+/// The largest message that is taken: the largest value, and what goes with it.
+fn message_bytes_max(api: &Api) -> usize {
+    api.node.info().limits.value_bytes.saturating_add(SOCKET_ENVELOPE_BYTES_MAX)
 }
 
 impl Session {
     async fn new(api: Arc<Api>, upgraded: Upgraded) -> Session {
-        let message_bytes_max = api.node.info().limits.value_bytes.saturating_add(SOCKET_ENVELOPE_BYTES_MAX);
+        let message_bytes_max = message_bytes_max(&api);
         let config = WebSocketConfig::default()
             .read_buffer_size(SOCKET_READ_BUFFER_BYTES)
             .write_buffer_size(0)
             .max_write_buffer_size(SOCKET_WRITE_BUFFER_BYTES_MAX)
             .max_message_size(Some(message_bytes_max))
             .max_frame_size(Some(message_bytes_max));
-        let io = TokioIo::new(upgraded);
+        let io = Counted::new(TokioIo::new(upgraded), Arc::clone(&api.bodies), api.limits.clone());
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
         Session { api, socket, feeds: Feeds::new(), work: FuturesUnordered::new(), heard: Instant::now() }
     }
@@ -120,9 +135,23 @@ impl Session {
                 let _ = self.send(events::closing_object(None, STOPPING)).await;
                 CloseFrame { code: CloseCode::Away, reason: Utf8Bytes::from_static(STOPPING) }
             }
+            Ended::Crowded => {
+                let reason = Utf8Bytes::from_static("the server is overloaded");
+                return self.cut_off(CloseFrame { code: CloseCode::Again, reason }).await;
+            }
+            Ended::Slow => {
+                let reason = Utf8Bytes::from_static("a message came too slowly");
+                return self.cut_off(CloseFrame { code: CloseCode::Policy, reason }).await;
+            }
             Ended::Broken(why) => {
                 tracing::debug!(%why, "a WebSocket of a client broke the rules");
-                CloseFrame { code: CloseCode::Policy, reason: Utf8Bytes::from_static("not a legal message") }
+                let reason = Utf8Bytes::from_static("not a legal message");
+                return self.cut_off(CloseFrame { code: CloseCode::Policy, reason }).await;
+            }
+            Ended::TooLarge => {
+                let most = message_bytes_max(&self.api);
+                let reason = format!("a message has at most {most} bytes").into();
+                return self.cut_off(CloseFrame { code: CloseCode::Size, reason }).await;
             }
         };
         let goodbye = async {
@@ -133,15 +162,41 @@ impl Session {
         let _ = timeout(SOCKET_GOODBYE_MAX, goodbye).await;
     }
 
+    /// Says why, to a client of which nothing more is understood: it may be in the middle of a message, and reads this
+    /// only when the rest is not answered with a reset.
+    async fn cut_off(mut self, close: CloseFrame) {
+        self.socket.get_mut().discard();
+        let told = timeout(SOCKET_GOODBYE_MAX, self.socket.close(Some(close))).await;
+        let raw = self.socket.get_mut();
+        if told.is_ok() && raw.shutdown().await.is_ok() {
+            let mut rest = raw.take(LINGER_BYTES_MAX as u64);
+            let _ = timeout(LINGER_TIMEOUT, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+        }
+    }
+
     /// Runs until the session ends; the clock of the heartbeat goes on between turns.
     async fn turn(&mut self) -> Result<(), Ended> {
         let mut stopped = self.api.stopped.clone();
         let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut read = true;
         loop {
+            let reads = self.work.len() < SOCKET_REQUESTS_MAX;
+            if !std::mem::replace(&mut read, reads) && reads {
+                // While the socket was not read, nothing of a message could come.
+                self.socket.get_mut().settle();
+            }
+            let due = self.socket.get_ref().due();
+            let late = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = is_true(&mut stopped) => return Err(Ended::Stopping),
-                message = self.socket.next(), if self.work.len() < SOCKET_REQUESTS_MAX => {
+                () = late, if reads => return Err(Ended::Slow),
+                message = self.socket.next(), if reads => {
                     self.heard = Instant::now();
                     self.receive(message).await?;
                 }
@@ -161,12 +216,15 @@ impl Session {
         &mut self,
         message: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
     ) -> Result<(), Ended> {
+        self.socket.get_mut().settle();
         match message {
+            Some(Err(_)) if self.socket.get_ref().is_refused() => Err(Ended::Crowded),
             None | Some(Ok(Message::Close(_))) => Err(Ended::Lost),
             Some(Err(error @ tokio_tungstenite::tungstenite::Error::Io(_))) => {
                 tracing::debug!(%error, "a WebSocket of a client ended early");
                 Err(Ended::Lost)
             }
+            Some(Err(tokio_tungstenite::tungstenite::Error::Capacity(_))) => Err(Ended::TooLarge),
             Some(Err(error)) => Err(Ended::Broken(error.to_string())),
             // Answered by the library.
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),

@@ -1,12 +1,16 @@
 //! `/api/status`: how the node is doing, for people and monitors.
 
-use hyper::body::Incoming;
+use std::time::{Instant, SystemTime};
+
 use hyper::{Request, Response, StatusCode};
-use rejoin::{Hlc, PeerStatus};
+use rejoin::{DoubtStatus, Hlc, PeerStatus, StandingAlarm};
 use serde::Serialize;
 
 use crate::answer::{self, Stream};
-use crate::api::Api;
+use crate::api::{Api, millis};
+use crate::config::{SETTLED_COUNT_AGE_MAX, SETTLED_LATELY, SETTLED_PATHS_MAX};
+use crate::incoming::Incoming;
+use crate::lines::blocking;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::shapes::{VectorClock, unix_ms};
@@ -24,6 +28,7 @@ pub(crate) async fn answer(api: &Api, request: &Request<Incoming>) -> Result<Res
         version: env!("CARGO_PKG_VERSION"),
         uptime: status.uptime.as_secs_f64(),
         ready: status.ready,
+        as_of: unix_ms(status.as_of),
         vector_clock: VectorClock(&status.vector_clock),
         peers: status.peers.iter().map(Peer::of).collect(),
         peer_count: status.peers.len(),
@@ -42,9 +47,20 @@ pub(crate) async fn answer(api: &Api, request: &Request<Incoming>) -> Result<Res
             hlc: shown(status.hlc),
             max_skew_ms: status.skew_max_ms,
             quarantined: status.quarantined,
+            quarantined_bytes: status.quarantined_bytes,
+            ahead_ms: status.clock_ahead_ms,
+            restamping: status.restamping,
+            restamped: status.tally.restamped,
+        },
+        removals: Removals {
+            window: status.removals.window_ms,
+            count: status.removals.count,
+            limit: Some(status.removals.limit).filter(|limit| *limit < u64::MAX),
+            held: status.removals.held,
+            stopped: status.removals.stopped.iter().map(Stopped::of).collect(),
         },
         token: status.token.as_str(),
-        conflicts: Conflicts { open: status.conflicts, resolved24h: None },
+        conflicts: Conflicts { open: status.conflicts, resolved24h: settled_lately(api).await? },
         policy: Policy {
             hash: &status.policy_hash,
             mismatched_peers: status.policy_mismatches.iter().map(ToString::to_string).collect(),
@@ -56,6 +72,9 @@ pub(crate) async fn answer(api: &Api, request: &Request<Incoming>) -> Result<Res
         },
         subscriptions: status.subscriptions,
         feed: Feed { slow: status.feed.slow, coalesced: status.feed.coalesced, resyncs: status.feed.resyncs },
+        alarms: status.alarms.iter().map(Alarm::of).collect(),
+        doubts: status.doubts.iter().map(Doubt::of).collect(),
+        held_removals: status.held_removals,
         limits: Limits {
             value_bytes: limits.value_bytes,
             value_depth: limits.value_depth,
@@ -71,6 +90,21 @@ pub(crate) async fn answer(api: &Api, request: &Request<Incoming>) -> Result<Res
         },
     };
     Ok(answer::shape(StatusCode::OK, &body))
+}
+
+/// How many conflicts were settled lately. Counted once for all who ask in the same seconds.
+async fn settled_lately(api: &Api) -> Result<Option<u64>, Problem> {
+    let mut counted = api.settled.lock().await;
+    if let Some((at, count)) = *counted
+        && at.elapsed() < SETTLED_COUNT_AGE_MAX
+    {
+        return Ok(count);
+    }
+    let node = api.node.clone();
+    let since_ms = unix_ms(SystemTime::now()).saturating_sub(millis(SETTLED_LATELY));
+    let count = blocking(move || node.settled_since(since_ms, SETTLED_PATHS_MAX)).await??;
+    *counted = Some((Instant::now(), count));
+    Ok(count)
 }
 
 /// A stamp: milliseconds and counter. As one number it would not fit into a double.
@@ -90,18 +124,70 @@ struct Status<'a> {
     /// Seconds.
     uptime: f64,
     ready: bool,
+    /// Of when the figures of the replica are, in Unix milliseconds: now, unless it is busy, stuck or gone.
+    as_of: u64,
     vector_clock: VectorClock<'a>,
     peers: Vec<Peer<'a>>,
     peer_count: usize,
     storage: Storage,
     clock: Clock,
+    removals: Removals,
     token: &'a str,
     conflicts: Conflicts,
     policy: Policy<'a>,
     convergence: Convergence<'a>,
     subscriptions: u64,
     feed: Feed,
+    alarms: Vec<Alarm<'a>>,
+    doubts: Vec<Doubt>,
+    held_removals: u64,
     limits: Limits,
+}
+
+/// What an operator must hear of.
+#[derive(Serialize)]
+struct Alarm<'a> {
+    kind: &'static str,
+    subject: &'a str,
+    message: &'a str,
+    hint: &'static str,
+    since: u64,
+    last: u64,
+    count: u64,
+}
+
+impl<'a> Alarm<'a> {
+    fn of(alarm: &'a StandingAlarm) -> Alarm<'a> {
+        Alarm {
+            kind: alarm.kind,
+            subject: &alarm.subject,
+            message: &alarm.message,
+            hint: alarm.hint,
+            since: unix_ms(alarm.since),
+            last: unix_ms(alarm.last),
+            count: alarm.count,
+        }
+    }
+}
+
+/// A life of a node that may be two.
+#[derive(Serialize)]
+struct Doubt {
+    node: String,
+    epoch: String,
+    reason: &'static str,
+    since: u64,
+}
+
+impl Doubt {
+    fn of(doubt: &DoubtStatus) -> Doubt {
+        Doubt {
+            node: doubt.node.to_string(),
+            epoch: format!("{:016x}", doubt.epoch.0),
+            reason: doubt.reason,
+            since: unix_ms(doubt.since),
+        }
+    }
 }
 
 /// A peer, as here and in `/api/_peers`.
@@ -119,6 +205,9 @@ pub(crate) struct Peer<'a> {
     behind: u64,
     ahead: u64,
     queue: u64,
+    held_by_us: u64,
+    held_by_peer: u64,
+    clock_ahead_ms: Option<i64>,
     last_error: Option<&'a str>,
     next_retry_at: Option<u64>,
 }
@@ -138,6 +227,9 @@ impl<'a> Peer<'a> {
             behind: peer.behind,
             ahead: peer.ahead,
             queue: peer.queue_bytes,
+            held_by_us: peer.held_by_us,
+            held_by_peer: peer.held_by_peer,
+            clock_ahead_ms: peer.clock_ahead_ms,
             last_error: peer.last_error.as_deref(),
             next_retry_at: peer.next_retry_at.map(unix_ms),
         }
@@ -167,12 +259,47 @@ struct Clock {
     hlc: String,
     max_skew_ms: u64,
     quarantined: u64,
+    quarantined_bytes: u64,
+    /// How far the stamps of this node are ahead of its wall clock.
+    ahead_ms: u64,
+    /// Own writes that a wrong clock has stamped are being minted again, or will be once peers agree with the clock.
+    restamping: bool,
+    /// How many were.
+    restamped: u64,
+}
+
+/// What peers have removed by their word in this window, and may remove.
+#[derive(Serialize)]
+struct Removals {
+    /// Its length in milliseconds.
+    window: u64,
+    count: u64,
+    /// None while the operator allows any number.
+    limit: Option<u64>,
+    held: u64,
+    stopped: Vec<Stopped>,
+}
+
+#[derive(Serialize)]
+struct Stopped {
+    peer: String,
+    reason: &'static str,
+    since: u64,
+    removed: u64,
+}
+
+impl Stopped {
+    fn of(stopped: &rejoin::Stopped) -> Stopped {
+        let rejoin::Stopped { word, removed } = *stopped;
+        let (peer, reason) = (word.peer.to_string(), word.reason.name());
+        Stopped { peer, reason, since: word.at_ms, removed }
+    }
 }
 
 #[derive(Serialize)]
 struct Conflicts {
     open: u64,
-    /// Not counted by the node yet.
+    /// Nothing when too many paths have had some.
     resolved24h: Option<u64>,
 }
 

@@ -60,7 +60,7 @@ pub(crate) async fn answer(
         token = feed.token();
         next = feed.try_next()?;
     }
-    Ok(answer::json(StatusCode::OK, page.closed(&token, more)))
+    Ok(answer::unbuffered(answer::json(StatusCode::OK, page.closed(&token, more))))
 }
 
 fn gone(reason: ResyncReason, oldest: &FeedToken) -> Problem {

@@ -59,6 +59,15 @@ impl Exposition {
             ("engine", self.status.engine),
             ("durability", &self.status.durability.to_string()),
         ];
+        let help = "Alarms that stand, by kind; the status says what to do about each.";
+        let mut family = page.0.encode_descriptor("alarms", help, None, MetricType::Gauge)?;
+        let mut kinds: Vec<&str> = self.status.alarms.iter().map(|alarm| alarm.kind).collect();
+        kinds.sort_unstable();
+        for same in kinds.chunk_by(|one, other| one == other) {
+            gauge(&mut family, &[("kind", same[0])], number(same.len() as u64))?;
+        }
+        let help = "Lives of nodes that may be two; nothing that rests on them is removed.";
+        page.gauge("doubted_lives", help, None, self.status.doubts.len() as u64)?;
         let help = "Which software this is; always 1.";
         let mut family = page.0.encode_descriptor("build_info", help, None, MetricType::Gauge)?;
         ConstGauge::new(1_i64).encode(family.encode_family(&labels)?)
@@ -107,6 +116,16 @@ impl Exposition {
         page.gauge("storage_entries", "Documents with a value.", None, status.entries)?;
         let help = "Values whose time had come, and whose deletes this node wrote.";
         page.counter("storage_expired_values", help, status.tally.expired)?;
+        page.gauge(
+            "storage_kept_answers",
+            "Answers kept for requests that may come again.",
+            None,
+            status.kept,
+        )?;
+        let help = "Writes that were asked for again, and answered as the first time.";
+        page.counter("storage_replayed_writes", help, status.tally.replayed)?;
+        let help = "Answers forgotten before their day was over, because there were too many.";
+        page.counter("storage_forgotten_answers", help, status.tally.forgotten_early)?;
         page.gauge("storage_tombstones", "Deletes that are remembered.", None, status.tombstones)?;
         page.gauge("storage_history_entries", "Superseded versions kept.", None, status.history_entries)?;
         page.gauge("storage_size", "Bytes on disk.", BYTES, status.disk_bytes)?;
@@ -138,6 +157,18 @@ impl Exposition {
         page.counter("sync_digest_sessions", "Digest sessions that ended in order.", tally.digest_sessions)?;
         let help = "Versions that digest sessions brought or removed.";
         page.counter("sync_repaired_versions", help, tally.versions_repaired)?;
+        let help = "Versions that were removed by peers' words.";
+        page.counter("sync_removed_versions", help, tally.removed_by_peers)?;
+        let (help, removals) = ("Versions removed by peers' words in this window.", &status.removals);
+        page.gauge("sync_removals_window_versions", help, None, removals.count)?;
+        let help = "Peers that were stopped for what they would remove.";
+        page.gauge("sync_removals_stopped_peers", help, None, removals.stopped.len() as u64)?;
+        let help =
+            "Removals that were held back because the budget was used up, or the document rests on a doubt.";
+        page.counter("sync_removals_held_versions", help, removals.held)?;
+        page.counter("sync_unasked_messages", "Messages of peers that nobody asked for.", tally.unasked)?;
+        let help = "Times that a peer named a write of this node that it never made.";
+        page.counter("sync_unmade_writes", help, tally.unmade_writes)?;
         let help = "Documents that peers pushed or served.";
         page.counter("sync_received_documents", help, tally.documents_received)?;
         let help = "Documents that were pushed here and known already.";
@@ -149,6 +180,8 @@ impl Exposition {
         page.counter("sync_grafted_links", help, tally.links_grafted)?;
         let help = "Documents put aside because their stamps were far in the future.";
         page.counter("sync_quarantined_documents", help, tally.quarantined)?;
+        let help = "Removals by a peer's word that were not done, for a doubt or for want of budget.";
+        page.counter("sync_held_removals", help, status.held_removals)?;
         page.gauge("sync_quarantine_documents", "Documents in quarantine now.", None, status.quarantined)?;
         let help = "The greatest lead of a peer's clock seen.";
         page.gauge("clock_skew_max", help, SECONDS, seconds(status.skew_max_ms))

@@ -6,13 +6,13 @@
 mod exposition;
 mod requests;
 
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use prometheus_client::registry::Registry;
 
 use crate::answer::{self, Stream};
 use crate::api::Api;
+use crate::incoming::Incoming;
 use crate::problem::Problem;
 use crate::query::Query;
 

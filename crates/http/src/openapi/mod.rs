@@ -11,12 +11,12 @@ mod tests;
 
 use std::sync::OnceLock;
 
-use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::answer::{self, Stream};
 use crate::endpoint::Endpoint;
+use crate::incoming::Incoming;
 use crate::problem::Problem;
 use crate::query::Query;
 
@@ -67,6 +67,8 @@ pub(crate) enum Kind {
     Time,
     /// A time such as `500ms`, `30s`, `10m`, `24h` or `7d`, of 1 ms to 3,650 days.
     Span,
+    /// 1 to 64 visible characters of ASCII.
+    Key,
     /// One of some words.
     OneOf(&'static [&'static str]),
 }
@@ -86,6 +88,8 @@ pub(crate) struct Answer {
     what: &'static str,
     /// Media type and name of the shape.
     body: Option<(&'static str, &'static str)>,
+    /// The same in other media types, for those who ask for them.
+    others: &'static [(&'static str, &'static str)],
 }
 
 fn document() -> Value {
@@ -106,7 +110,7 @@ fn document() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "summary": "A peer-to-peer JSON sync server.",
             "description": "Paths have 1 to 64 segments joined by `/`; send the slashes as they are. Every error has \
-                the shape `Problem`. docs/http-api.md tells the rest.",
+                the shape `Problem`. A client that makes one parameter of a path may encode its slashes, all of them. docs/http-api.md tells the rest.",
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "servers": [{ "url": "/" }],
@@ -139,8 +143,9 @@ impl Operation {
         let mut answers = Map::new();
         for answer in self.answers {
             let mut shape = json!({ "description": answer.what });
-            if let Some((kind, schema)) = answer.body.filter(|_| method != "head") {
-                shape["content"] = content(&[kind], schema);
+            let bodies = answer.body.iter().chain(answer.others).filter(|_| method != "head");
+            for (kind, schema) in bodies {
+                shape["content"][kind] = media(schema);
             }
             answers.insert(answer.status.to_string(), shape);
         }
@@ -162,8 +167,11 @@ impl Operation {
 }
 
 fn content(kinds: &[&str], schema: &str) -> Value {
-    let shape = json!({ "schema": { "$ref": format!("#/components/schemas/{schema}") } });
-    Value::Object(kinds.iter().map(|kind| ((*kind).to_owned(), shape.clone())).collect())
+    Value::Object(kinds.iter().map(|kind| ((*kind).to_owned(), media(schema))).collect())
+}
+
+fn media(schema: &str) -> Value {
+    json!({ "schema": { "$ref": format!("#/components/schemas/{schema}") } })
 }
 
 impl Parameter {
@@ -177,6 +185,7 @@ impl Parameter {
             Kind::Time => json!({ "type": "string", "pattern": "^[0-9]{1,5}(ms|s)$" }),
             // What the longest span allows in its finest unit is twelve digits.
             Kind::Span => json!({ "type": "string", "pattern": "^[1-9][0-9]{0,11}(ms|s|m|h|d)$" }),
+            Kind::Key => json!({ "type": "string", "pattern": "^[!-~]{1,64}$" }),
             Kind::OneOf(words) => json!({ "type": "string", "enum": words }),
         };
         json!({ "name": self.name, "in": place, "description": self.what, "schema": schema })

@@ -22,11 +22,17 @@ const ANSWERS: &[(&str, &str)] = &[
         "status! whole, path text, deleted truth, vectorClock clock, timestamp whole, version text, etag text?, \
          expires whole, applied truth, durable disk|os|memory, error text, message text, hint text, retryable truth, reason text",
     ),
-    ("Page", "items! [AnyObject], cursor! text?"),
+    ("Page", "items! [Item], cursor! text?"),
+    (
+        "Item",
+        "path! text, value any, directory truth, vectorClock clock, timestamp whole, version text, origin text, etag text, \
+         expires whole, conflicts whole, strategy text, resolverFailed truth, context text",
+    ),
+    ("Line", "path text, value any, directory truth, cursor text?"),
     (
         "PastVersion",
         "op! put|delete|expire, value any, version! text, origin! text, timestamp! whole, supersededBy text?, \
-         concurrent! truth, outcome text",
+         concurrent! truth, outcome text, removedBy text",
     ),
     ("History", "path! text, items! [PastVersion], cursor! text?"),
     (
@@ -45,6 +51,12 @@ const ANSWERS: &[(&str, &str)] = &[
         "path! text, state! open|resolved, strategy text, winner text, why text, resolverFailed truth, deleted truth, \
          value any, etag text, context text, conflicts whole, versions [LiveVersion], resolved! [AnyObject]",
     ),
+    ("Removals", "items! [Removed], more! truth"),
+    ("Removed", "path! text, value any, version! text, peer! text, reason! claim|digest, removedAt! whole"),
+    ("Undone", "restoredCount! whole, leftCount! whole, restored! texts, left! [Left]"),
+    ("Left", "path! text, why! text"),
+    ("RemovalBudget", "window! whole, count! whole, limit! whole?, held! whole, stopped! [StoppedPeer]"),
+    ("StoppedPeer", "peer! text, reason! claim|digest, since! whole, removed! whole"),
     ("Whereabouts", "path! text, versions! texts, heldBy! whole, nodes! [Place]"),
     ("Place", "id! text, name text?, linked! truth, holds! truth"),
     (
@@ -53,6 +65,8 @@ const ANSWERS: &[(&str, &str)] = &[
          origin text, \
          timestamp whole, conflicts whole, token text, count whole, reason text, oldest text?",
     ),
+    ("ChangePage", "items! [Event], token! text, more! truth"),
+    ("Ticket", "ticket! text, expiresInMs! whole"),
     ("PeerAdded", "url! text, added! truth"),
     ("PeerRemoved", "url! text, removed! truth"),
     ("Peers", "peers! [Peer]"),
@@ -66,22 +80,31 @@ const ANSWERS: &[(&str, &str)] = &[
         "links! whole, equal! whole, unequal! whole, documentsSent! whole, documentsReceived! whole, repaired! whole, \
          tookMs! whole",
     ),
+    ("Quarantine", "documents! [HeldDocument], count! whole, bytes! whole"),
+    ("HeldDocument", "path! text, version! text, author! text, peer! text, stampAt! whole, bytes! whole"),
+    ("Released", "released! whole"),
     (
         "Status",
-        "serverID! text, name text, epoch text, port! whole, version! text, uptime! number, ready! truth, \
+        "removals! RemovalBudget, serverID! text, name text, epoch text, port! whole, version! text, uptime! number, ready! truth, asOf! whole, \
          vectorClock! clock, peers! [Peer], peerCount! whole, storage! Storage, clock! Clock, token! text, \
-         conflicts! Conflicts, policy! Policy, convergence! Convergence, subscriptions! whole, limits! clock",
+         conflicts! Conflicts, policy! Policy, convergence! Convergence, subscriptions! whole, \
+         alarms! [Alarm], doubts! [Doubt], heldRemovals! whole, limits! clock",
     ),
     (
         "Storage",
         "engine! text, durability text, entries! whole, tombstones! whole, historyEntries! whole, bytes! whole, \
          diskFull truth, freeBytes whole?, keptBytes whole?",
     ),
+    (
+        "Alarm",
+        "kind! text, subject! text, message! text, hint! text, since! whole, last! whole, count! whole",
+    ),
+    ("Doubt", "node! text, epoch! text, reason! text, since! whole"),
     ("Clock", "hlc! text, maxSkewMs! whole, quarantined whole"),
     ("Conflicts", "open! whole, resolved24h whole?"),
     ("Policy", "hash! text, mismatchedPeers! texts"),
     ("Convergence", "digest! text, lastRoundAt whole?, lastRoundMs whole?"),
-    ("Ready", "ready! truth, checks [Check]"),
+    ("Ready", "ready! truth, asOf! whole, checks [Check]"),
     ("Check", "name! text, ok! truth, note text"),
     ("Version", "name! text, version! text"),
 ];
@@ -96,6 +119,7 @@ const BODIES: &[(&str, &str)] = &[
          ttl text",
     ),
     ("PeerUrl", "url! text"),
+    ("Release", "path text, all truth, peer text"),
     ("Resolution", "value any, keep text, context text"),
 ];
 

@@ -8,17 +8,27 @@ pub(crate) const WITHOUT_HEAD: [Endpoint; 3] = [Endpoint::Changes, Endpoint::Soc
 
 const JSON: &str = "application/json";
 const LINES: &str = "application/x-ndjson";
+const EVENTS: &str = "text/event-stream";
 
 const fn parameter(name: &'static str, kind: Kind, what: &'static str) -> Parameter {
     Parameter { name, kind, what }
 }
 
 const fn answer(status: u16, what: &'static str, schema: &'static str) -> Answer {
-    Answer { status, what, body: Some((JSON, schema)) }
+    Answer { status, what, body: Some((JSON, schema)), others: &[] }
+}
+
+/// An answer that comes in another media type to those who ask for it.
+const fn varied(
+    what: &'static str,
+    schema: &'static str,
+    others: &'static [(&'static str, &'static str)],
+) -> Answer {
+    Answer { status: 200, what, body: Some((JSON, schema)), others }
 }
 
 const fn bare(status: u16, what: &'static str) -> Answer {
-    Answer { status, what, body: None }
+    Answer { status, what, body: None, others: &[] }
 }
 
 const fn json(schema: &'static str) -> Option<Body> {
@@ -48,12 +58,19 @@ const TTL: Parameter =
     parameter("ttl", Kind::Span, "How long the value is to live; without an end when left out.");
 const TTL_HEADER: Parameter = parameter("Rejoin-TTL", Kind::Span, "The same as the parameter `ttl`.");
 
+const IDEMPOTENCY_KEY: Parameter = parameter(
+    "Idempotency-Key",
+    Kind::Key,
+    "Names the request: sent again with the same key within a day, it is not done again and gets the first answer.",
+);
+
 const IN_SESSION: &[Parameter] = &[TOKEN, WAIT];
 const READING: &[Parameter] = &[TOKEN, WAIT, IF_MATCH, IF_NONE_MATCH];
-const WRITING: &[Parameter] = &[TOKEN, WAIT, CONTEXT, IF_MATCH, IF_NONE_MATCH];
+const WRITING: &[Parameter] = &[TOKEN, WAIT, CONTEXT, IF_MATCH, IF_NONE_MATCH, IDEMPOTENCY_KEY];
 const RECEIPT: &[Parameter] = &[ACK, TIMEOUT];
 const LIFE: &[Parameter] = &[ACK, TIMEOUT, TTL];
-const LIVING: &[Parameter] = &[TOKEN, WAIT, CONTEXT, IF_MATCH, IF_NONE_MATCH, TTL_HEADER];
+const LIVING: &[Parameter] = &[TOKEN, WAIT, CONTEXT, IF_MATCH, IF_NONE_MATCH, IDEMPOTENCY_KEY, TTL_HEADER];
+const BATCHING: &[Parameter] = &[TOKEN, WAIT, IDEMPOTENCY_KEY];
 
 const WRITTEN: &[Answer] = &[
     answer(200, "Replaced.", "WriteResult"),
@@ -61,7 +78,10 @@ const WRITTEN: &[Answer] = &[
     answer(202, "Done, and held by fewer nodes than were asked for.", "WriteResult"),
     answer(409, "The strategy of the path refuses the write.", "Problem"),
     answer(412, "A condition does not hold.", "Problem"),
+    REUSED,
 ];
+
+const REUSED: Answer = answer(422, "The idempotency key was used for another request.", "Problem");
 
 /// A read without a body to bring.
 const fn get(
@@ -128,6 +148,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             answer(202, "Done, and held by fewer nodes than were asked for.", "WriteResult"),
             answer(404, "There is none.", "Problem"),
             answer(412, "A condition does not hold.", "Problem"),
+            REUSED,
         ],
     ),
     get(
@@ -147,7 +168,11 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             parameter("fields", Kind::Text, "Only these members of values, as in `name,address.city`."),
         ],
         IN_SESSION,
-        &[answer(200, "A page; all of it as lines with `Accept: application/x-ndjson`.", "Page")],
+        &[varied(
+            "A page; all of it as lines with `Accept: application/x-ndjson`.",
+            "Page",
+            &[(LINES, "Line")],
+        )],
     ),
     get(
         Endpoint::History,
@@ -170,6 +195,31 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         WRITTEN,
     ),
     get(
+        Endpoint::Removals,
+        "removals",
+        "List what was removed on this node by peers' words and is still kept, the oldest first.",
+        &[
+            parameter("peer", Kind::Text, "Only by the word of this node."),
+            parameter("since", Kind::Number(0, 1 << 53), "Only at or after this time, in Unix milliseconds."),
+            parameter("limit", Kind::Number(1, 1000), "At most so many."),
+        ],
+        IN_SESSION,
+        &[answer(200, "The removals.", "Removals")],
+    ),
+    Operation {
+        endpoint: Endpoint::UndoRemovals,
+        method: "post",
+        id: "undoRemovals",
+        summary: "Bring back what was removed by peers' words, where nothing was written since.",
+        query: &[
+            parameter("peer", Kind::Text, "Only by the word of this node."),
+            parameter("since", Kind::Number(0, 1 << 53), "Only at or after this time, in Unix milliseconds."),
+        ],
+        headers: IN_SESSION,
+        body: None,
+        answers: &[answer(200, "What was brought back, and what was left.", "Undone")],
+    },
+    get(
         Endpoint::Status,
         "status",
         "How the node is doing.",
@@ -187,6 +237,24 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         body: None,
         answers: &[answer(200, "The round is done.", "Round")],
     },
+    get(
+        Endpoint::Quarantine,
+        "listQuarantine",
+        "List the documents that wait because their stamps are ahead of this node's clock.",
+        &[],
+        IN_SESSION,
+        &[answer(200, "What waits, by path.", "Quarantine")],
+    ),
+    Operation {
+        endpoint: Endpoint::Release,
+        method: "post",
+        id: "releaseQuarantine",
+        summary: "Take documents out of quarantine now, although their stamps are ahead.",
+        query: &[],
+        headers: IN_SESSION,
+        body: json("Release"),
+        answers: &[answer(200, "They are merged.", "Released")],
+    },
     Operation {
         endpoint: Endpoint::Batch,
         method: "post",
@@ -197,13 +265,18 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             Kind::OneOf(&["all", "refused"]),
             "Of a stream: which results to send.",
         )],
-        headers: IN_SESSION,
+        headers: BATCHING,
         body: Some(Body { kinds: &[JSON, LINES], schema: "Batch", required: true }),
         answers: &[
-            answer(200, "One result per operation; of a stream, one a line.", "BatchResults"),
+            varied(
+                "One result per operation; of a stream, one a line.",
+                "BatchResults",
+                &[(LINES, "BatchResult")],
+            ),
             answer(404, "An atomic batch deletes what is not there.", "Problem"),
             answer(409, "The strategy of a path refuses an atomic batch.", "Problem"),
             answer(412, "A condition of an atomic batch does not hold.", "Problem"),
+            REUSED,
         ],
     },
     get(
@@ -250,7 +323,11 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             parameter("state", Kind::OneOf(&["open", "resolved", "all"]), "Which conflicts."),
         ],
         IN_SESSION,
-        &[answer(200, "A page; all of it as lines with `Accept: application/x-ndjson`.", "ConflictPage")],
+        &[varied(
+            "A page; all of it as lines with `Accept: application/x-ndjson`.",
+            "ConflictPage",
+            &[(LINES, "Conflict")],
+        )],
     ),
     change(
         Endpoint::Conflicts,
@@ -282,7 +359,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     get(
         Endpoint::Changes,
         "changes",
-        "The change feed, as lines or server-sent events.",
+        "The change feed: what there is as one answer, or without an end as lines or server-sent events.",
         &[
             parameter(
                 "prefix",
@@ -294,13 +371,29 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             parameter("feed", Kind::OneOf(&["normal", "longpoll", "eventsource"]), "How it is sent."),
             parameter("limit", Kind::Number(1, 1000), "End after that many changes."),
             parameter("heartbeat", Kind::Number(1_000, 300_000), "Milliseconds between signs of life."),
+            parameter("ticket", Kind::Text, "In place of the token: a ticket, for who can send no header."),
         ],
         &[parameter("Last-Event-ID", Kind::Text, "Wins over `since`.")],
         &[
-            Answer { status: 200, what: "Events without an end.", body: Some((LINES, "Event")) },
+            varied(
+                "What there is, and where to go on; events without an end with `Accept: application/x-ndjson` or \
+                 `text/event-stream`.",
+                "ChangePage",
+                &[(LINES, "Event"), (EVENTS, "Text")],
+            ),
             answer(410, "The token is older than what is kept.", "Problem"),
         ],
     ),
+    Operation {
+        endpoint: Endpoint::Ticket,
+        method: "post",
+        id: "ticket",
+        summary: "A ticket that opens one change stream, for an `EventSource`, which cannot send the token.",
+        query: &[],
+        headers: &[],
+        body: None,
+        answers: &[answer(201, "Good once, and soon.", "Ticket")],
+    },
     get(
         Endpoint::Socket,
         "socket",
@@ -365,6 +458,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             status: 200,
             what: "OpenMetrics text.",
             body: Some(("application/openmetrics-text", "Text")),
+            others: &[],
         }],
     ),
 ];

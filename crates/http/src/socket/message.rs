@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::answer;
 use crate::config::SOCKET_ID_BYTES_MAX;
+use crate::object;
 use crate::problem::Problem;
 
 /// What a message asks for.
@@ -32,6 +33,7 @@ pub(super) struct Data {
     pub(super) if_match: Option<String>,
     pub(super) if_none_match: Option<String>,
     pub(super) ttl: Option<String>,
+    pub(super) idempotency_key: Option<String>,
 }
 
 /// Which one.
@@ -55,6 +57,7 @@ struct Members<'a> {
     if_match: Option<String>,
     if_none_match: Option<String>,
     ttl: Option<String>,
+    idempotency_key: Option<String>,
     prefixes: Option<Vec<String>>,
     since: Option<String>,
     snapshot: Option<bool>,
@@ -69,7 +72,7 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawV
 
 /// Reads a message; or gives the answer that refuses it.
 pub(super) fn parse(text: &str) -> Result<(Box<RawValue>, Asked), Reply> {
-    let members: Members<'_> = serde_json::from_str(text).map_err(|error| {
+    let members: Members<'_> = object::from_str(text).map_err(|error| {
         let problem = malformed(&format!("The message cannot be read: {error}."));
         Reply::refused(id_of(text).as_deref(), problem)
     })?;
@@ -96,6 +99,7 @@ impl Members<'_> {
             if_match,
             if_none_match,
             ttl,
+            idempotency_key,
             prefixes,
             since,
             snapshot,
@@ -108,6 +112,7 @@ impl Members<'_> {
             ("ifMatch", if_match.is_some()),
             ("ifNoneMatch", if_none_match.is_some()),
             ("ttl", ttl.is_some()),
+            ("idempotencyKey", idempotency_key.is_some()),
             ("prefixes", prefixes.is_some()),
             ("since", since.is_some()),
             ("snapshot", snapshot.is_some()),
@@ -118,8 +123,8 @@ impl Members<'_> {
             "unsubscribe" => &["subscription"],
             "ping" => &[],
             "get" => &["path"],
-            "put" => &["path", "value", "ifMatch", "ifNoneMatch", "ttl"],
-            "delete" => &["path", "ifMatch", "ifNoneMatch"],
+            "put" => &["path", "value", "ifMatch", "ifNoneMatch", "ttl", "idempotencyKey"],
+            "delete" => &["path", "ifMatch", "ifNoneMatch", "idempotencyKey"],
             _ => return Err(format!("The `op` is `{}`.", crate::query::excerpt(&op))),
         };
         if let Some((name, _)) = given.iter().find(|(name, given)| *given && !allowed.contains(name)) {
@@ -141,7 +146,7 @@ impl Members<'_> {
             _ => Op::Delete,
         };
         let path = path.ok_or_else(|| missing("path"))?;
-        Ok(Asked::Data(Data { path, op: data, if_match, if_none_match, ttl }))
+        Ok(Asked::Data(Data { path, op: data, if_match, if_none_match, ttl, idempotency_key }))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::api::Api;
 use crate::body;
 use crate::condition;
 use crate::data::WriteResult;
+use crate::once;
 use crate::problem::Problem;
 use crate::shapes::Item;
 use crate::ttl;
@@ -33,8 +34,9 @@ pub(super) async fn answer(api: &Api, id: Box<RawValue>, data: Data) -> Reply {
 }
 
 async fn done(api: &Api, id: &RawValue, data: Data) -> Result<Reply, Problem> {
-    let Data { path, op, if_match, if_none_match, ttl } = data;
+    let Data { path, op, if_match, if_none_match, ttl, idempotency_key } = data;
     let ttl = ttl::of_member(ttl.as_deref())?;
+    let key = once::of_member(idempotency_key.as_deref())?;
     let path = Path::parse(&path)?;
     let mut headers = HeaderMap::new();
     put_header(&mut headers, IF_MATCH, if_match)?;
@@ -57,8 +59,9 @@ async fn done(api: &Api, id: &RawValue, data: Data) -> Result<Reply, Problem> {
         Op::Delete => Change::Delete,
     };
     let is_delete = matches!(change, Change::Delete);
-    let written = api.node.write(Write { path, change, condition, observed: Observed::All, ttl }).await?;
-    let result = WriteResult::of(&api.node, &written);
+    let write = Write { path, change, condition, observed: Observed::All, ttl, once: None };
+    let written = api.node.write(once::whole(key.as_ref(), write)).await?;
+    let result = WriteResult::of(&api.node, &written).with_replay(&written);
     Ok(Reply::done(id, &if is_delete { result.of_delete() } else { result }))
 }
 

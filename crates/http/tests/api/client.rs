@@ -108,6 +108,11 @@ impl Client {
         let _ = self.stream.write_all(bytes).await;
     }
 
+    /// Sends all of it, or fails as a client does that writes before it reads.
+    pub(crate) async fn all_of(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("the server does not read")
+    }
+
     pub(crate) async fn send(
         &mut self,
         method: &str,

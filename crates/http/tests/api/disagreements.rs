@@ -113,6 +113,19 @@ async fn conflicts_are_listed_with_every_losing_value_and_resolved_by_one_write(
 }
 
 #[tokio::test]
+async fn the_status_counts_what_was_settled_in_the_last_day() {
+    let (a, _b) = disagreement(&["x", "y", "z"]).await;
+    for path in ["x", "z"] {
+        let settled = post(&a, &format!("/api/_conflicts/{path}"), &[], &json!({"value": path})).await;
+        assert_eq!(settled.status, 200, "{}", settled.text());
+    }
+    // What settled a conflict may have been replaced since.
+    assert_eq!(a.put("/api/x", "1").await.status, 200);
+    let conflicts = a.get("/api/status").await.json()["conflicts"].clone();
+    assert_eq!(conflicts, json!({"open": 1, "resolved24h": 2}));
+}
+
+#[tokio::test]
 async fn a_resolution_can_insist_on_what_was_read() {
     let (a, _b) = disagreement(&["x"]).await;
     let read = a.get("/api/_conflicts").await.json()["items"][0].clone();

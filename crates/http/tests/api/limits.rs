@@ -125,6 +125,96 @@ async fn bodies_share_a_budget() {
 }
 
 #[tokio::test]
+async fn imports_that_drip_hold_no_room_of_others() {
+    // Room for two lines of the greatest length, and forty streams that have sent one byte each.
+    let server = with(|options| options.limits.bodies_bytes = 2 << 20).await;
+    let headers = [("content-type", "application/x-ndjson"), ("transfer-encoding", "chunked")];
+    let mut dripping = Vec::new();
+    for _ in 0..40 {
+        let mut client = server.connect().await;
+        client.begin("POST", "/api/_batch", &headers, "1\r\n{\r\n").await;
+        assert_eq!(client.head().await.status, 200);
+        dripping.push(client);
+    }
+    let line = r#"{"op":"put","path":"a","value":1}"#;
+    let ndjson = [("content-type", "application/x-ndjson")];
+    let answer = server.send("POST", "/api/_batch", &ndjson, &format!("{line}\n")).await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.text().contains("\"applied\":1"), "{}", answer.text());
+    let large = format!("\"{}\"", "x".repeat((1 << 20) - 2));
+    assert_eq!(server.put("/api/b", &large).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_line_of_an_import_that_drips_ends_it() {
+    let server = with(|options| options.limits.body_grace = SHORT).await;
+    let headers = [("content-type", "application/x-ndjson"), ("transfer-encoding", "chunked")];
+    let mut slow = server.connect().await;
+    slow.begin("POST", "/api/_batch", &headers, "4\r\n{\"op\r\n").await;
+    let said = slow.closed().await;
+    assert!(said.contains("body_too_slow"), "{said}");
+}
+
+#[tokio::test]
+async fn messages_that_are_not_whole_share_the_budget_of_bodies() {
+    let server = with(|options| options.limits.bodies_bytes = 256 * 1024).await;
+    // A frame of 100 KiB of which all but the last byte comes, three times: there is room for two.
+    let mut held = Vec::new();
+    let mut refused = 0;
+    for _ in 0..6 {
+        let mut client = server.connect().await;
+        let headers = [
+            ("upgrade", "websocket"),
+            ("connection", "Upgrade"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        client.begin("GET", "/api/_ws", &headers, "").await;
+        assert_eq!(client.head().await.status, 101);
+        let length: u64 = 100 * 1024;
+        let mut frame = vec![0x81, 0x80 | 127];
+        frame.extend_from_slice(&length.to_be_bytes());
+        frame.extend_from_slice(&[0; 4]);
+        frame.resize(frame.len() + 100 * 1024 - 1, b' ');
+        client.raw(&frame).await;
+        held.push(client);
+    }
+    // Those for which there is no room are told to come again later, and closed.
+    while refused < 4 {
+        let mut client = held.remove(0);
+        let said = tokio::time::timeout(Duration::from_millis(500), client.closed()).await;
+        match said {
+            Ok(said) => {
+                assert!(said.contains("overloaded"), "{said:?}");
+                refused += 1;
+            }
+            Err(_) => held.push(client),
+        }
+    }
+    assert_eq!(held.len(), 2);
+    let large = format!("\"{}\"", "x".repeat(200 * 1024));
+    server.put("/api/a", &large).await.assert_problem(503, "overloaded");
+    drop(held);
+    while server.put("/api/a", &large).await.status == 503 {}
+}
+
+#[tokio::test]
+async fn a_message_that_drips_ends_its_socket() {
+    let server = with(|options| options.limits.body_grace = SHORT).await;
+    let mut client = server.connect().await;
+    let headers = [
+        ("upgrade", "websocket"),
+        ("connection", "Upgrade"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    client.begin("GET", "/api/_ws", &headers, "").await;
+    assert_eq!(client.head().await.status, 101);
+    client.raw(&[0x81, 0x80 | 100, 0, 0, 0, 0, b'{']).await;
+    client.closed().await;
+}
+
+#[tokio::test]
 async fn long_heads_are_refused() {
     let server = Server::memory().await;
     let mut client = server.connect().await;
@@ -181,6 +271,102 @@ async fn clients_that_send_before_they_read_learn_why_they_are_refused() {
     }
 }
 
+/// A client that has been answered goes on sending, as most do: none of it may be met with a reset, which would take the
+/// answer away.
+#[tokio::test]
+async fn whoever_is_refused_may_finish_and_then_reads_why() {
+    let options = ServeOptions {
+        auth_token: Some("s3cret".to_owned()),
+        allowed_origins: vec!["https://app.example.com".to_owned()],
+        ..ServeOptions::default()
+    };
+    let with_token = Server::with(Node::builder().in_memory(), options).await;
+    let open = Server::memory().await;
+    let json = ("content-type", "application/json");
+    let long = format!("/api/a?{}", "x".repeat(40_000));
+    for (server, method, target, header, status, code) in [
+        (&open, "PUT", "/api/a", json, 413, "too_large"),
+        (&open, "PUT", "/api/a", ("content-type", "text/plain"), 415, "unsupported_media_type"),
+        (&with_token, "PUT", "/api/a", json, 401, "unauthorized"),
+        (&open, "PUT", "/api/a", ("origin", "https://evil.example.com"), 403, "origin_not_allowed"),
+        (&open, "POST", "/api/a", json, 405, "method_not_allowed"),
+        (&open, "PUT", "/api/a", ("host", "evil.example.com"), 421, "host_not_allowed"),
+        (&open, "PUT", "/api/a//b", json, 400, "invalid_path"),
+        (&open, "PUT", "/api/a b HTTP/1.1\r\nx: y", json, 400, "malformed_request"),
+        (&open, "PUT", &long, json, 431, "head_too_large"),
+        (&open, "POST", "/api/_peers", json, 413, "too_large"),
+        (&open, "DELETE", "/api/_batch", json, 400, "reserved_path"),
+    ] {
+        let mut client = server.connect().await;
+        client.begin(method, target, &[header, ("content-length", "8000000")], "").await;
+        let answer = client.answer(false).await;
+        answer.assert_problem(status, code);
+        assert_eq!(answer.header("connection"), Some("close"), "{code}");
+        for piece in 0..8 {
+            client
+                .all_of(&vec![b' '; 1_000_000])
+                .await
+                .unwrap_or_else(|error| panic!("{code}, {piece}: {error}"));
+        }
+        assert_eq!(client.closed().await, "", "{code}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_refused_and_never_stops_is_cut_off() {
+    let server = Server::memory().await;
+    let mut client = server.connect().await;
+    let headers = [("content-type", "text/plain"), ("content-length", "900000000")];
+    client.begin("PUT", "/api/a", &headers, "").await;
+    client.answer(false).await.assert_problem(415, "unsupported_media_type");
+    let piece = vec![b' '; 1 << 20];
+    let mut sent = 0;
+    while client.all_of(&piece).await.is_ok() {
+        sent += 1;
+        assert!(sent < 100, "it reads for ever");
+    }
+    assert!(sent >= 15, "{sent} MiB");
+}
+
+#[tokio::test]
+async fn pages_read_what_the_library_and_the_door_refuse() {
+    let page = "https://app.example.com";
+    let server = with(|options| {
+        options.allowed_origins = vec![page.to_owned(), "https://other.example.com".to_owned()];
+        options.limits.connections = 1;
+    })
+    .await;
+    for head in
+        ["GET /api/a HTTP/1.1\r\nbad header\r\n", &format!("GET / HTTP/1.1\r\nx: {}\r\n", "x".repeat(40_000))]
+    {
+        let mut client = server.connect().await;
+        client.raw(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        assert_eq!(client.answer(false).await.status, 200);
+        let (first, rest) = head.split_once("\r\n").unwrap();
+        client.raw(format!("{first}\r\norigin: {page}\r\n{rest}\r\n").as_bytes()).await;
+        let answer = client.answer(false).await;
+        assert!(matches!(answer.status, 400 | 431), "{answer:?}");
+        assert!(answer.json()["hint"].is_string());
+        assert_eq!(answer.header("access-control-allow-origin"), Some(page), "{answer:?}");
+        client.closed().await;
+    }
+    let mut holder = server.connect().await;
+    while holder.send("GET", "/livez", &[], "").await.status != 200 {
+        holder = server.connect().await;
+    }
+    let refused = server.send("GET", "/livez", &[("origin", page)], "").await;
+    refused.assert_problem(503, "overloaded");
+    assert_eq!(refused.header("access-control-allow-origin"), Some(page));
+    assert!(refused.header("access-control-expose-headers").unwrap().contains("retry-after"));
+    // Where the target alone is too long, its origin is behind it.
+    let server = with(|options| options.allowed_origins = vec![page.to_owned()]).await;
+    let mut client = server.connect().await;
+    client.begin("GET", &format!("/{}", "x".repeat(40_000)), &[("origin", page)], "").await;
+    let answer = client.answer(false).await;
+    answer.assert_problem(431, "head_too_large");
+    assert_eq!(answer.header("access-control-allow-origin"), Some(page));
+}
+
 #[tokio::test]
 async fn a_stop_lets_requests_end() {
     let mut server = with(|options| options.limits.shutdown_grace = Duration::from_secs(15)).await;
@@ -208,4 +394,21 @@ async fn a_stop_does_not_wait_for_ever() {
     assert_eq!(stuck.head().await.status, 100);
     server.stopped().await.close().await.unwrap();
     assert_eq!(stuck.closed().await, "");
+}
+
+#[tokio::test]
+async fn a_small_patch_that_makes_its_document_too_large_is_told_so() {
+    let builder = Node::builder().in_memory().strategy("users", rejoin::Strategy::MergeFields);
+    let server = Server::with(builder, ServeOptions::default()).await;
+    let half = "x".repeat(600 << 10);
+    for path in ["users/alice", "other"] {
+        assert_eq!(server.put(&format!("/api/{path}"), &format!("{{\"a\":\"{half}\"}}")).await.status, 201);
+        let patch = [("content-type", "application/merge-patch+json")];
+        let target = format!("/api/{path}");
+        let refused = server.send("PATCH", &target, &patch, &format!("{{\"b\":\"{half}\"}}")).await;
+        let problem = refused.assert_problem(413, "too_large");
+        assert!(problem["message"].as_str().unwrap().contains("the document would have"), "{problem}");
+        assert!(problem["hint"].as_str().unwrap().contains("remove members"), "{problem}");
+        assert!(problem["size"].as_u64().unwrap() > problem["limit"].as_u64().unwrap());
+    }
 }

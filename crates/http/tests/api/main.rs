@@ -7,6 +7,7 @@
     reason = "helpers of tests fail by panicking"
 )]
 
+mod alarms;
 mod batch;
 mod changes;
 mod client;
@@ -16,12 +17,15 @@ mod expiry;
 mod guard;
 mod limits;
 mod metrics;
+mod objects;
 mod openapi;
 mod paths;
 mod peers;
 mod queries;
 mod receipts;
+mod retries;
 mod scan;
 mod socket;
 mod system;
+mod tickets;
 mod values;

@@ -97,6 +97,7 @@ async fn the_page_is_well_formed_and_its_names_follow_the_conventions() {
     }
     let known = [
         "op",
+        "kind",
         "outcome",
         "strategy",
         "direction",

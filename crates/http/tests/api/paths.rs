@@ -2,6 +2,21 @@
 
 use crate::client::Server;
 
+/// A generated client encodes a path as it does any parameter.
+#[tokio::test]
+async fn a_path_with_all_its_slashes_encoded_is_the_same_path() {
+    let server = Server::memory().await;
+    assert_eq!(server.put("/api/users%2Falice", "1").await.json()["path"], "users/alice");
+    assert_eq!(server.get("/api/users/alice").await.text(), "1");
+    assert_eq!(server.put("/api/users/alice", "2").await.status, 200);
+    assert_eq!(server.get("/api/users%2falice").await.text(), "2");
+    assert_eq!(server.get("/api/history/users%2Falice").await.json()["items"][0]["value"], 1);
+    assert_eq!(server.get("/api/scan/users%2F").await.json()["items"][0]["path"], "users/alice");
+    assert_eq!(server.get("/api/_explain/users%2Falice").await.json()["path"], "users/alice");
+    assert_eq!(server.delete("/api/users%2Falice").await.status, 200);
+    assert_eq!(server.get("/api/users/alice").await.status, 404);
+}
+
 #[tokio::test]
 async fn malformed_paths_are_refused_and_change_nothing() {
     let server = Server::memory().await;
@@ -18,8 +33,10 @@ async fn malformed_paths_are_refused_and_change_nothing() {
         ("/api/a/../b", "invalid_path"),
         ("/api/a/%2e%2e/b", "invalid_path"),
         ("/api/a/%2E", "invalid_path"),
-        ("/api/a%2Fb", "invalid_path"),
-        ("/api/a%2fb", "invalid_path"),
+        ("/api/a/b%2Fc", "invalid_path"),
+        ("/api/a%2fb/c", "invalid_path"),
+        ("/api/a%2F%2Fb", "invalid_path"),
+        ("/api/a%2F..", "invalid_path"),
         ("/api/a%00b", "invalid_path"),
         ("/api/a%0Ab", "invalid_path"),
         ("/api/a%7Fb", "invalid_path"),

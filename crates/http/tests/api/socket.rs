@@ -74,6 +74,30 @@ async fn values_are_written_read_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_message_beyond_the_limit_is_answered_with_the_limit() {
+    let server = Server::memory().await;
+    let largest = (1 << 20) + 192 * 1024;
+    for bytes in [largest + 1, 8 << 20] {
+        let mut socket = Socket::open(&server).await;
+        // The client sends all of it before it reads anything.
+        socket.text(&"x".repeat(bytes)).await;
+        let close = loop {
+            match timeout(PATIENCE, socket.0.next()).await.expect("the server is silent") {
+                Some(Ok(Message::Close(Some(close)))) => break close,
+                Some(Ok(_)) => {}
+                other => panic!("{bytes}: {other:?}"),
+            }
+        };
+        assert_eq!(u16::from(close.code), 1009);
+        assert_eq!(close.reason.as_str(), format!("a message has at most {largest} bytes"));
+    }
+    let mut socket = Socket::open(&server).await;
+    let within = json!({"id": 1, "op": "put", "path": "a", "value": "x".repeat(1 << 20)});
+    assert_eq!(socket.ask(within).await["error"], "too_large", "the value alone is answered as over HTTP");
+    assert_eq!(socket.ask(json!({"id": 2, "op": "ping"})).await["ok"], true);
+}
+
+#[tokio::test]
 async fn errors_have_the_one_shape_and_change_nothing() {
     let server = Server::memory().await;
     let mut socket = Socket::open(&server).await;
