@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use crate::client::{Ask, Client};
 use crate::data::{Condition, Written, unquoted};
 use crate::error::{Error, Problem};
+use crate::key::IdempotencyKey;
 use crate::options::span;
 
 /// A batch to be sent; see docs/batches.md. At most 1,000 operations.
@@ -18,6 +19,7 @@ pub struct Batch {
     client: Client,
     operations: Vec<Operation>,
     atomic: bool,
+    key: Option<IdempotencyKey>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -54,7 +56,7 @@ struct Outcome {
 impl Client {
     /// An empty batch.
     pub fn batch(&self) -> Batch {
-        Batch { client: self.clone(), operations: Vec::new(), atomic: false }
+        Batch { client: self.clone(), operations: Vec::new(), atomic: false, key: None }
     }
 
     /// Sends operations, one JSON object a line, and tells how many were done and which were refused. They are not
@@ -64,7 +66,7 @@ impl Client {
     /// Any of [`Error`], also when the server did not say that it got to the end.
     pub async fn import(&self, lines: impl Into<String>) -> Result<Imported, Error> {
         let ask = Ask::new(Method::POST, "/api/_batch?results=refused");
-        let answer = self.ask(ask.body("application/x-ndjson", lines.into())).await?;
+        let answer = self.ask(ask.body("application/x-ndjson", lines.into()).once(None)).await?;
         let mut refused = Vec::new();
         for line in answer.text()?.lines() {
             match serde_json::from_str::<Line>(line).map_err(|error| answer.unexpected(&error.to_string()))? {
@@ -113,6 +115,12 @@ impl Batch {
     /// All or nothing. Otherwise each operation stands for itself.
     pub fn atomic(mut self, atomic: bool) -> Batch {
         self.atomic = atomic;
+        self
+    }
+
+    /// Names the batch: it is done once, however often it is sent with this key. A new one when left out.
+    pub fn once(mut self, key: IdempotencyKey) -> Batch {
+        self.key = Some(key);
         self
     }
 
@@ -171,7 +179,8 @@ impl Batch {
     pub async fn send(self) -> Result<Vec<Result<Written, Problem>>, Error> {
         let body = Body { operations: &self.operations, atomic: self.atomic };
         let body = serde_json::to_string(&body).map_err(Error::Encode)?;
-        let answer = self.client.ask(Ask::new(Method::POST, "/api/_batch").json(body)).await?;
+        let answer =
+            self.client.ask(Ask::new(Method::POST, "/api/_batch").json(body).once(self.key.as_ref())).await?;
         let answered: Answered = answer.decode()?;
         let outcome = |raw: Box<RawValue>| -> Result<Result<Written, Problem>, serde_json::Error> {
             let Outcome { status } = serde_json::from_str(raw.get())?;

@@ -11,8 +11,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::answer::{self, Answer};
-use crate::config::{ANSWER_TIMEOUT, CONNECT_TIMEOUT};
+use crate::config::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, RETRY_WAITS};
 use crate::error::Error;
+use crate::key::{IDEMPOTENCY_KEY, IdempotencyKey};
 use crate::session::Session;
 
 type Http = hyper_util::client::legacy::Client<HttpConnector, Full<Bytes>>;
@@ -56,7 +57,29 @@ impl Client {
     }
 
     /// Sends one request and reads the whole answer. A status of 400 and more is an error.
+    ///
+    /// A request that is done once is sent again when its answer was lost.
     pub(crate) async fn ask(&self, ask: Ask) -> Result<Answer, Error> {
+        if !ask.once {
+            return self.ask_once(ask).await;
+        }
+        let mut lost = match self.ask_once(ask.clone()).await {
+            Err(lost @ Error::Broken { .. }) => lost,
+            answer => return answer,
+        };
+        for wait in RETRY_WAITS {
+            tokio::time::sleep(wait).await;
+            match self.ask_once(ask.clone()).await {
+                // It may have been done all the same.
+                Err(Error::Unreachable { .. }) => {}
+                Err(again @ Error::Broken { .. }) => lost = again,
+                answer => return answer,
+            }
+        }
+        Err(lost)
+    }
+
+    async fn ask_once(&self, ask: Ask) -> Result<Answer, Error> {
         let waited = ask.timeout;
         let answer = async { answer::read(&self.url, self.send(ask).await?).await };
         match tokio::time::timeout(waited, answer).await {
@@ -119,13 +142,15 @@ impl Client {
 }
 
 /// One request, before it is addressed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ask {
     method: Method,
     target: String,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Bytes,
     timeout: Duration,
+    /// It has a key, so that it is done once however often it is sent.
+    once: bool,
 }
 
 impl Ask {
@@ -136,12 +161,19 @@ impl Ask {
             headers: Vec::new(),
             body: Bytes::new(),
             timeout: ANSWER_TIMEOUT,
+            once: false,
         }
     }
 
     pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Ask {
         self.headers.push((name, value));
         self
+    }
+
+    /// A key for it: this one, or a new one.
+    pub(crate) fn once(mut self, key: Option<&IdempotencyKey>) -> Ask {
+        self.once = true;
+        self.header(IDEMPOTENCY_KEY, key.cloned().unwrap_or_default().header())
     }
 
     /// A body of that media type.

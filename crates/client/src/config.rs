@@ -11,6 +11,10 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an anti-entropy round may take: the server bounds a round to 30 s and needs a moment to say so.
 pub const ROUND_TIMEOUT: Duration = Duration::from_secs(40);
 
+/// Waits before a write is sent again whose answer was lost: in 2 s a node is there again that was only started anew.
+pub const RETRY_WAITS: [Duration; 3] =
+    [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1_600)];
+
 /// How often a change feed is asked to show that it is alive.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
 

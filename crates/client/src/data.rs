@@ -91,6 +91,9 @@ pub struct Written {
     /// Whether the path held no value before.
     #[serde(skip)]
     pub created: bool,
+    /// Whether the write was done before: this is the answer that was given then.
+    #[serde(skip)]
+    pub replayed: bool,
     /// The answer as the server sent it.
     #[serde(skip)]
     pub raw: Option<Box<RawValue>>,
@@ -224,7 +227,7 @@ impl Client {
         condition: Condition,
     ) -> Result<Written, Error> {
         let ask = Ask::new(Method::PUT, path::document(path)?).json(json.into());
-        self.write(with_condition(ask, &condition)?).await
+        self.write(with_condition(ask, &condition)?.once(None)).await
     }
 
     /// Changes members of a value by a JSON merge patch (RFC 7396).
@@ -247,7 +250,7 @@ impl Client {
     ) -> Result<Written, Error> {
         let ask =
             Ask::new(Method::PATCH, path::document(path)?).body("application/merge-patch+json", json.into());
-        self.write(with_condition(ask, &condition)?).await
+        self.write(with_condition(ask, &condition)?.once(None)).await
     }
 
     /// Deletes; false when there was nothing to delete.
@@ -268,7 +271,7 @@ impl Client {
     /// Also that the path held no value, and what the condition refuses.
     pub async fn delete_or_why(&self, path: &str, condition: Condition) -> Result<Box<RawValue>, Error> {
         let ask = Ask::new(Method::DELETE, path::document(path)?);
-        self.ask(with_condition(ask, &condition)?).await?.raw()
+        self.ask(with_condition(ask, &condition)?.once(None)).await?.raw()
     }
 
     /// One page of superseded versions, newest first.
@@ -326,6 +329,7 @@ impl Client {
             // A write whose receipt is short answers 202, created or not.
             created: answer.status == StatusCode::CREATED || answer.header("location").is_some(),
             context: answer.header("rejoin-context").map(str::to_owned),
+            replayed: answer.header("idempotency-replayed").is_some(),
             etag: written.etag.as_deref().map(|etag| unquoted(etag).to_owned()),
             raw: Some(answer.raw()?),
             ..written

@@ -26,6 +26,9 @@ pub struct Problem {
     /// Of `not_found`: `missing` when nobody ever wrote the path, `deleted` when it was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Of an operation of a batch or an import: which one, counted from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<u64>,
     /// The HTTP status.
     #[serde(skip)]
     pub status: u16,
@@ -111,7 +114,7 @@ impl Error {
                 format!("Is a node running at {url}? Start one with `rejoin serve`.")
             }
             Error::TimedOut { .. } | Error::Broken { .. } => {
-                "A write may have been done: read the path before writing again.".into()
+                "A write may have been done: send it again with the same key, or read the path first.".into()
             }
             Error::Unexpected { url, .. } => format!("Is {url} a rejoin node of this version?"),
             Error::Decode(_) => "Read it as serde_json::Value to see its shape.".into(),

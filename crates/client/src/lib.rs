@@ -15,9 +15,9 @@
 //! program asks for a type. Every failure is an [`Error`] with a code, one sentence and what to do; a failure that the
 //! server answered carries its [`Problem`] unchanged.
 //!
-//! The client never retries a request on its own: a write whose answer was lost may have been done, and only the
-//! caller knows whether it may be done twice. A feed that is followed ([`Watch::follow`]) is the exception: to go on
-//! reading changes nothing.
+//! A write whose answer was lost with its connection is sent again for some 2 s: each has an [`IdempotencyKey`], by which it
+//! is done once. What could not be sent at all, was refused, or was not answered in time is the caller's to send again; with
+//! the same key ([`WriteOptions::key`], [`Batch::once`]) it is still done once. A feed can be followed ([`Watch::follow`]).
 
 mod answer;
 mod batch;
@@ -27,9 +27,12 @@ mod conflicts;
 mod data;
 mod error;
 mod follow;
+mod key;
 mod nodes;
 mod options;
 mod path;
+mod quarantine;
+mod removals;
 mod scan;
 mod session;
 mod watch;
@@ -38,14 +41,17 @@ pub use batch::{Batch, Imported};
 pub use client::Client;
 pub use config::{
     ANSWER_BYTES_MAX, ANSWER_TIMEOUT, CONNECT_TIMEOUT, EVENT_BYTES_MAX, FOLLOW_WAIT_LEAST, FOLLOW_WAIT_MAX,
-    HEARTBEAT, ROUND_TIMEOUT, WATCH_SILENCE_MAX,
+    HEARTBEAT, RETRY_WAITS, ROUND_TIMEOUT, WATCH_SILENCE_MAX,
 };
 pub use conflicts::{Conflict, ConflictPage, Conflicts, LiveVersion, Resolution, Resolved};
 pub use data::{Condition, Entry, HistoryPage, PastVersion, Written};
 pub use error::{Error, Problem};
 pub use follow::Following;
-pub use nodes::{Peer, Round, Status};
+pub use key::{IdempotencyKey, KeyError};
+pub use nodes::{Alarm, Doubt, Peer, Round, Status};
 pub use options::{Ack, Place, Places, Receipt, WriteOptions};
+pub use quarantine::{Held, Quarantine, Released};
+pub use removals::{Left, RemovalFilter, Removals, Removed, Undone};
 pub use scan::{Item, Meta, Page, Scan};
 pub use serde_json::value::RawValue;
 pub use session::Session;

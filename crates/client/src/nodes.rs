@@ -42,9 +42,47 @@ pub struct Status {
     pub token: String,
     /// Live subscriptions.
     pub subscriptions: u64,
+    /// What an operator must hear of.
+    pub alarms: Vec<Alarm>,
+    /// Lives of nodes that may be two.
+    pub doubts: Vec<Doubt>,
     /// The answer as the server sent it.
     #[serde(skip)]
     pub raw: Option<Box<RawValue>>,
+}
+
+/// What an operator must hear of.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Alarm {
+    /// What kind of alarm.
+    pub kind: String,
+    /// What it is about.
+    pub subject: String,
+    /// What is the matter.
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
+    /// When it was last raised, in Unix milliseconds.
+    pub last: u64,
+    /// How often it was raised.
+    pub count: u64,
+}
+
+/// A life of a node that may be two: its machine was copied or put back with its memory.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Doubt {
+    /// Whose.
+    pub node: String,
+    /// Which.
+    pub epoch: String,
+    /// Why.
+    pub reason: String,
+    /// When the node that answers heard of it, in Unix milliseconds.
+    pub since: u64,
 }
 
 /// What a node stores.

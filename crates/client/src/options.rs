@@ -10,6 +10,7 @@ use crate::client::{Ask, Client};
 use crate::config::ANSWER_TIMEOUT;
 use crate::data::{Condition, Written, joined, with_condition};
 use crate::error::Error;
+use crate::key::IdempotencyKey;
 use crate::path;
 
 const REJOIN_CONTEXT: HeaderName = HeaderName::from_static("rejoin-context");
@@ -30,6 +31,8 @@ pub struct WriteOptions {
     /// How long the value of a put or a patch is to live, 1 ms to 3,650 days; without an end when left out. Other writes have
     /// no use for it.
     pub ttl: Option<Duration>,
+    /// Names the write: it is done once, however often it is sent with this key. A new one when left out.
+    pub key: Option<IdempotencyKey>,
 }
 
 /// How many other nodes are to hold a write, and for how long to wait for them.
@@ -149,7 +152,7 @@ impl WriteOptions {
 
     /// The headers of a write, and how long it may take.
     pub(crate) fn on(&self, ask: Ask) -> Result<Ask, Error> {
-        let mut ask = with_condition(ask, &self.condition)?;
+        let mut ask = with_condition(ask, &self.condition)?.once(self.key.as_ref());
         if let Some(context) = &self.context {
             let value = HeaderValue::from_str(context).map_err(|_| path::bad_context())?;
             ask = ask.header(REJOIN_CONTEXT, value);

@@ -59,6 +59,7 @@ pub(crate) fn bad_context() -> Error {
         path: None,
         retryable: false,
         reason: None,
+        operation: None,
         status: 400,
         body: None,
     }))
@@ -78,6 +79,7 @@ pub(crate) fn bad_etag(etag: &str) -> Error {
         path: None,
         retryable: false,
         reason: None,
+        operation: None,
         status: 400,
         body: None,
     }))
@@ -91,6 +93,7 @@ fn refusal(code: &str, path: &str, message: &str, hint: &str) -> Error {
         path: Some(path.into()),
         retryable: false,
         reason: None,
+        operation: None,
         status: 400,
         body: None,
     }))

@@ -165,6 +165,7 @@ async fn a_write_says_what_was_read_and_how_many_must_hold_it() {
         context: Some("seen".into()),
         wait: Some(Duration::from_secs(2)),
         ack: Some(Ack { nodes: 2, timeout: Duration::from_millis(1_500) }),
+        key: None,
     };
     let written = client.put_with("a", "7", &options).await.unwrap();
     assert!(written.created, "a short receipt does not hide that the path is new");
@@ -261,4 +262,61 @@ async fn a_feed_from_now_on_is_followed_from_a_token() {
     let requests = requests.await.unwrap();
     assert!(requests[0].starts_with("GET /api/_changes?feed=normal&since=now&prefix=x "), "{}", requests[0]);
     assert!(requests[1].starts_with("GET /api/_changes?since=t0&"), "{}", requests[1]);
+}
+
+/// The key that a request was sent with.
+fn key_of(request: &str) -> &str {
+    let key = request.lines().find_map(|line| line.strip_prefix("idempotency-key: "));
+    key.unwrap_or_else(|| panic!("no key: {request}"))
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_was_lost_is_sent_again_with_its_key() {
+    let written =
+        r#"{"path":"a","value":1,"vectorClock":{},"timestamp":1,"version":"v","etag":"e","applied":true}"#;
+    let again = answer("201 Created", "Location: /api/a\r\nIdempotency-Replayed: true\r\n", written);
+    let results = answer("200 OK", "", r#"{"results":[]}"#);
+    let cut = "HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{";
+    let (client, requests) =
+        server(&["", &again, cut, &again, "", &again, "", &results, &again, "", cut, &again]).await;
+    let put = client.put("a", &1).await.unwrap();
+    assert!(put.replayed && put.created);
+    assert!(client.patch("a", &1).await.unwrap().replayed);
+    assert!(client.delete("a").await.unwrap());
+    client.batch().delete("a").send().await.unwrap();
+    let options = WriteOptions { key: "mine".parse().ok(), ..WriteOptions::default() };
+    assert!(client.put_with("a", "1", &options).await.unwrap().replayed);
+    assert!(client.put_with("a", "1", &options).await.unwrap().replayed);
+
+    let requests = requests.await.unwrap();
+    for pair in [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [9, 10], [10, 11]] {
+        let [one, other] = pair.map(|at| key_of(&requests[at]));
+        assert_eq!(one, other);
+    }
+    let keys: std::collections::BTreeSet<&str> = requests.iter().map(|request| key_of(request)).collect();
+    assert_eq!(keys.len(), 5, "each write has its own");
+    assert_eq!(key_of(&requests[9]), "mine");
+}
+
+#[tokio::test]
+async fn what_is_no_write_and_what_was_refused_is_not_sent_again() {
+    let refused = answer(
+        "503 Service Unavailable",
+        "",
+        r#"{"error":"overloaded","message":"Later.","retryable":true}"#,
+    );
+    let (client, requests) = server(&["", &refused, ""]).await;
+    assert_eq!(client.get::<u32>("a").await.unwrap_err().code(), "connection_lost");
+    assert_eq!(client.put("a", &1).await.unwrap_err().code(), "overloaded");
+    assert_eq!(client.anti_entropy().await.unwrap_err().code(), "connection_lost");
+    assert!(!requests.await.unwrap()[0].contains("idempotency-key"));
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_stays_lost_says_so() {
+    let (client, requests) = server(&["", "", "", ""]).await;
+    assert_eq!(client.put("a", &1).await.unwrap_err().code(), "connection_lost");
+    let keys: Vec<String> =
+        requests.await.unwrap().iter().map(|request| key_of(request).to_owned()).collect();
+    assert!(keys.windows(2).all(|pair| pair[0] == pair[1]), "{keys:?}");
 }
