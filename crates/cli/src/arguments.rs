@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    completions, config, conflicts, del, demo, explain, get, history, import, peers, put, resolve, resolver,
-    scan, serve, status, sync, version, watch,
+    completions, config, conflicts, del, demo, explain, get, history, import, peers, put, quarantine,
+    resolve, resolver, scan, serve, status, sync, undo_removals, version, watch,
 };
 use crate::exit;
 
@@ -77,8 +77,12 @@ pub(crate) enum Command {
     Status(status::Status),
     /// List, add or remove the peers of the node
     Peers(peers::Peers),
+    /// Bring back what was removed by a peer's word, where nothing was written since
+    UndoRemovals(undo_removals::UndoRemovals),
     /// Compare with every peer now, and exchange what differs
     Sync(sync::Sync),
+    /// List or take documents that wait because a clock was ahead when they were written
+    Quarantine(quarantine::Quarantine),
     /// Watch three nodes sync, part, disagree and come together again, in this process
     Demo(demo::Demo),
     /// Try a conflict resolver in JavaScript on sample conflicts

@@ -51,6 +51,22 @@ impl Failure {
         self
     }
 
+    /// Another sentence behind the first. The server's own words alone would not tell it.
+    pub(crate) fn adding(mut self, sentence: impl AsRef<str>) -> Failure {
+        self.said.message = format!("{} {}", self.said.message, sentence.as_ref());
+        self.body = None;
+        self
+    }
+
+    /// Another hint behind the one that there is.
+    pub(crate) fn hint_more(mut self, hint: impl AsRef<str>) -> Failure {
+        self.said.hint = Some(match self.said.hint.take() {
+            Some(first) if !first.is_empty() => format!("{first} {}", hint.as_ref()),
+            _ => hint.as_ref().to_owned(),
+        });
+        self
+    }
+
     pub(crate) fn exit(&self) -> Exit {
         self.exit
     }

@@ -1,5 +1,6 @@
 //! Data to standard output, talk to standard error, colours only where a person sees them.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
@@ -8,9 +9,13 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
-/// Writes one line of data.
+/// Writes one line of data. A program gets the bytes as they are; a terminal, nothing that it would obey.
 pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
-    Ok(writeln!(io::stdout(), "{text}")?)
+    let mut out = io::stdout();
+    match out.is_terminal() {
+        true => Ok(writeln!(out, "{}", harmless(&text.to_string()))?),
+        false => Ok(writeln!(out, "{text}")?),
+    }
 }
 
 /// Writes a value as one line of JSON.
@@ -25,7 +30,37 @@ pub(crate) fn raw(value: &RawValue) -> Result<(), Failure> {
 
 /// Says one line to the person. A closed standard error is nobody's problem.
 pub(crate) fn say(text: impl Display) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", harmless(&text.to_string()));
+}
+
+/// What our own colours are made of; see [`Style`].
+const OURS: [&str; 6] = ["\u{1b}[0m", "\u{1b}[1m", "\u{1b}[2m", "\u{1b}[1;31m", "\u{1b}[32m", "\u{1b}[36m"];
+
+/// The text with everything escaped that a terminal obeys and a reader does not see: controls of both sets, and marks
+/// that turn the direction of what follows. In JSON these escapes mean the same characters.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let (mut shown, mut rest) = (String::with_capacity(text.len() + 32), text);
+    while let Some(next) = rest.chars().next() {
+        let ours = OURS.into_iter().find(|ours| rest.starts_with(ours));
+        let taken = ours.map_or(next.len_utf8(), str::len);
+        match ours.is_none() && is_obeyed(next) {
+            true => shown.push_str(&format!("\\u{:04x}", u32::from(next))),
+            false => shown.push_str(&rest[..taken]),
+        }
+        rest = &rest[taken..];
+    }
+    Cow::Owned(shown)
+}
+
+fn is_obeyed(character: char) -> bool {
+    match character {
+        '\n' | '\t' => false,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        other => other.is_control(),
+    }
 }
 
 /// Whether and how text is coloured.
@@ -100,7 +135,23 @@ pub(crate) fn bytes(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::bytes;
+    use super::{Style, bytes, harmless};
+
+    #[test]
+    fn a_terminal_is_told_nothing_that_it_would_obey() {
+        for (text, shown) in [
+            ("plain\ttext\n", "plain\ttext\n"),
+            ("données 日本 \u{1f980}", "données 日本 \u{1f980}"),
+            ("\u{9b}31m\u{7f}", "\\u009b31m\\u007f"),
+            ("\u{1b}]0;title\u{7}\r", "\\u001b]0;title\\u0007\\u000d"),
+            ("a\u{202e}b\u{2066}c\u{200f}\u{61c}", "a\\u202eb\\u2066c\\u200f\\u061c"),
+            ("\u{1b}[5m", "\\u001b[5m"),
+        ] {
+            assert_eq!(harmless(text), shown);
+        }
+        let coloured = Style { colours: true }.red("a\u{9b}b");
+        assert_eq!(harmless(&coloured), "\u{1b}[1;31ma\\u009bb\u{1b}[0m");
+    }
 
     #[test]
     fn bytes_read_well() {

@@ -11,12 +11,14 @@ pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod peers;
 pub(crate) mod put;
+pub(crate) mod quarantine;
 pub(crate) mod resolve;
 pub(crate) mod resolver;
 pub(crate) mod scan;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod sync;
+pub(crate) mod undo_removals;
 pub(crate) mod version;
 pub(crate) mod watch;
 
@@ -47,6 +49,8 @@ pub(crate) fn run(arguments: Arguments) -> Ended {
         Command::Resolve(resolve) => on_one_core(resolve.run(&global)),
         Command::Status(status) => on_one_core(status.run(&global)),
         Command::Peers(peers) => on_one_core(peers.run(&global)),
+        Command::UndoRemovals(undo) => on_one_core(undo.run(&global)),
+        Command::Quarantine(quarantine) => on_one_core(quarantine.run(&global)),
         Command::Sync(sync) => on_one_core(sync.run(&global)),
         Command::Resolver(resolver) => resolver.run(&global),
         Command::Config(config) => config.run(&global),

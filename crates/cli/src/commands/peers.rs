@@ -71,12 +71,20 @@ pub(crate) fn show(peers: &[Peer]) -> Ended {
             "connected" => style.green(state),
             _ => style.red(state),
         };
-        let who = peer.name.as_deref().or(peer.id.as_deref()).unwrap_or("?");
+        let id = peer.id.as_deref().map(|id| style.dim(id));
+        let who = match (peer.name.as_deref(), id) {
+            (Some(name), Some(id)) => format!("{name} {id}"),
+            (Some(one), None) => one.to_owned(),
+            (None, one) => one.unwrap_or_default(),
+        };
         let place = peer.url.as_deref().unwrap_or("dials this node");
         let rtt = peer.rtt_ms.map(|ms| format!("  rtt {ms:.1} ms")).unwrap_or_default();
         let state_of_link = match peer.state.as_str() {
             "connected" => format!("{who}{rtt}  behind {}  ahead {}", peer.behind, peer.ahead),
-            _ => peer.last_error.clone().unwrap_or_default(),
+            _ => [who.as_str(), peer.last_error.as_deref().unwrap_or_default()]
+                .join("  ")
+                .trim_start()
+                .to_owned(),
         };
         output::line(format_args!("  {:<3}  {state}  {place}  {state_of_link}", peer.direction))?;
     }

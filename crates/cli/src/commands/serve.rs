@@ -186,9 +186,13 @@ async fn open(settings: &Settings, policy: Vec<(String, Strategy)>) -> Result<No
         .max_versions(settings.max_versions.value)
         .tombstone_retention(settings.tombstone_retention.value)
         .allow_removals(settings.allow_removals.value)
+        .generation_file(settings.generation_file.value.clone())
+        .doubt_clock_jumps(settings.clock_jumps.value)
         .default_strategy(settings.default_strategy.value.clone())
         .value_bytes_max(settings.value_bytes.value)
-        .value_depth_max(settings.value_depth.value);
+        .value_depth_max(settings.value_depth.value)
+        .siblings_max(settings.siblings.value)
+        .siblings_bytes_max(settings.siblings_bytes.value);
     if let Some(name) = &settings.name.value {
         builder = builder.name(name);
     }

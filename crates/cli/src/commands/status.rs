@@ -57,6 +57,17 @@ fn show(url: &str, status: &NodeStatus) -> Ended {
     row("storage", format!("{} ({}{durability}){full}", output::bytes(storage.bytes), storage.engine))?;
     row("conflicts", format!("{} open", status.conflicts.open))?;
     row("digest", status.convergence.digest.clone())?;
+    for alarm in &status.alarms {
+        let text = format!("{}: {} ({})", alarm.kind, alarm.message, alarm.hint);
+        row("alarm", style.red(text))?;
+    }
+    for doubt in &status.doubts {
+        let text = format!(
+            "{} epoch {}: {}; nothing that rests on it is removed",
+            doubt.node, doubt.epoch, doubt.reason
+        );
+        row("doubted", style.red(text))?;
+    }
     row("peers", status.peers.len().to_string())?;
     peers::show(&status.peers)
 }

@@ -23,12 +23,16 @@ pub(crate) enum Key {
     Resolvers,
     ValueBytes,
     ValueDepth,
+    Siblings,
+    SiblingsBytes,
     Connections,
+    GenerationFile,
+    ClockJumps,
 }
 
 impl Key {
     /// Every option, in the order of a configuration file.
-    pub(crate) const ALL: [Key; 21] = [
+    pub(crate) const ALL: [Key; 25] = [
         Key::Listen,
         Key::DataDir,
         Key::Name,
@@ -49,7 +53,11 @@ impl Key {
         Key::Resolvers,
         Key::ValueBytes,
         Key::ValueDepth,
+        Key::Siblings,
+        Key::SiblingsBytes,
         Key::Connections,
+        Key::GenerationFile,
+        Key::ClockJumps,
     ];
 
     /// The name in a configuration file, tables joined by dots.
@@ -75,7 +83,11 @@ impl Key {
             Key::Resolvers => "conflict.resolvers",
             Key::ValueBytes => "limits.value_bytes",
             Key::ValueDepth => "limits.value_depth",
+            Key::Siblings => "limits.siblings",
+            Key::SiblingsBytes => "limits.siblings_bytes",
             Key::Connections => "limits.connections",
+            Key::GenerationFile => "machine.generation_file",
+            Key::ClockJumps => "machine.clock_jumps",
         }
     }
 
@@ -97,7 +109,7 @@ impl Key {
             Key::TombstoneRetention | Key::MaxMessageAge => {
                 "a duration such as \"90s\", \"12h\" or \"7d\", or milliseconds as a number"
             }
-            Key::AllowRemovals => "true or false",
+            Key::AllowRemovals | Key::ClockJumps => "true or false",
             Key::DefaultStrategy => "one of \"last-write-wins\", \"first-write-wins\" and \"merge-fields\"",
             Key::PathStrategies => {
                 "a table of path prefixes and strategies, such as users = \"merge-fields\""
@@ -107,7 +119,10 @@ impl Key {
             }
             Key::ValueBytes => "a size such as 1048576 or \"1MiB\", at most 16 MiB",
             Key::ValueDepth => "a whole number from 1 to 126",
+            Key::Siblings => "a whole number from 1 to 65536",
+            Key::SiblingsBytes => "a size such as 33554432 or \"32MiB\", at most 256 MiB",
             Key::Connections => "a whole number from 1 to 1000000",
+            Key::GenerationFile => "the path of a file, such as \"/run/machine-generation\"",
         }
     }
 

@@ -100,8 +100,15 @@ pub(crate) struct Settings {
     pub(crate) resolvers: Setting<BTreeMap<Path, PathBuf>>,
     pub(crate) value_bytes: Setting<usize>,
     pub(crate) value_depth: Setting<usize>,
+    /// Live versions of one path beyond which a write must not add another, and bytes of them.
+    pub(crate) siblings: Setting<usize>,
+    pub(crate) siblings_bytes: Setting<usize>,
     /// Open connections; none for as many as the limit of open files allows.
     pub(crate) connections: Setting<Option<usize>>,
+    /// A file whose content changes with each copy of the machine.
+    pub(crate) generation_file: Setting<Option<PathBuf>>,
+    /// Whether a wall clock that jumps ahead is taken for a machine that was put back.
+    pub(crate) clock_jumps: Setting<bool>,
 }
 
 impl Default for Settings {
@@ -127,7 +134,11 @@ impl Default for Settings {
             resolvers: Setting::default_of(BTreeMap::new()),
             value_bytes: Setting::default_of(1 << 20),
             value_depth: Setting::default_of(64),
+            siblings: Setting::default_of(64),
+            siblings_bytes: Setting::default_of(32 << 20),
             connections: Setting::default_of(None),
+            generation_file: Setting::default_of(None),
+            clock_jumps: Setting::default_of(true),
         }
     }
 }
@@ -200,7 +211,11 @@ impl Settings {
             }
             Key::ValueBytes => set!(value_bytes, value::bytes(&raw)),
             Key::ValueDepth => set!(value_depth, value::depth(&raw)),
+            Key::Siblings => set!(siblings, value::siblings(&raw)),
+            Key::SiblingsBytes => set!(siblings_bytes, value::siblings_bytes(&raw)),
             Key::Connections => set!(connections, value::connections(&raw).map(Some)),
+            Key::GenerationFile => set!(generation_file, value::text(&raw).map(PathBuf::from).map(Some)),
+            Key::ClockJumps => set!(clock_jumps, value::flag(&raw)),
         }
         Ok(())
     }

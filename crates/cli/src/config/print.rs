@@ -98,7 +98,13 @@ impl Settings {
             }),
             Key::ValueBytes => shown!(value_bytes, usize::clone),
             Key::ValueDepth => shown!(value_depth, usize::clone),
+            Key::Siblings => shown!(siblings, usize::clone),
+            Key::SiblingsBytes => shown!(siblings_bytes, usize::clone),
             Key::Connections => shown!(connections, Option::clone),
+            Key::GenerationFile => shown!(generation_file, |path: &Option<PathBuf>| {
+                path.as_ref().map(|path| path.display().to_string())
+            }),
+            Key::ClockJumps => shown!(clock_jumps, bool::clone),
         }
     }
 }

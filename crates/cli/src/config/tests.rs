@@ -74,6 +74,8 @@ fn a_full_file_sets_everything() {
         [limits]
         value_bytes = "2MiB"
         value_depth = 32
+        siblings = 16
+        siblings_bytes = "8MiB"
         connections = 5000
         "#,
     )
@@ -103,6 +105,7 @@ fn a_full_file_sets_everything() {
     assert_eq!(rules, [("shops/berlin", "last-write-wins"), ("users", "merge-fields")]);
     assert_eq!(settings.value_bytes.value, 2 << 20);
     assert_eq!(settings.value_depth.value, 32);
+    assert_eq!((settings.siblings.value, settings.siblings_bytes.value), (16, 8 << 20));
     assert_eq!(settings.connections.value, Some(5_000));
 }
 
@@ -151,6 +154,8 @@ fn every_option_has_a_variable() {
         ),
         (Key::ValueBytes, "1 KiB", "1024"),
         (Key::ValueDepth, "5", "5"),
+        (Key::Siblings, "9", "9"),
+        (Key::SiblingsBytes, "1 MiB", "1048576"),
         (Key::Connections, "2000", "2000"),
     ] {
         let variable = key.variable();

@@ -180,12 +180,33 @@ pub(crate) fn connections(raw: &Raw) -> Result<usize, Wrong> {
 
 /// A size.
 pub(crate) fn bytes(raw: &Raw) -> Result<usize, Wrong> {
+    size(raw, VALUE_BYTES_MAX)
+}
+
+/// Live versions of one path.
+pub(crate) fn siblings(raw: &Raw) -> Result<usize, Wrong> {
+    let siblings = count(raw)? as usize;
+    if (1..=SIBLINGS_MAX).contains(&siblings) { Ok(siblings) } else { Err(WRONG) }
+}
+
+/// Bytes of them.
+pub(crate) fn siblings_bytes(raw: &Raw) -> Result<usize, Wrong> {
+    size(raw, SIBLINGS_BYTES_MAX)
+}
+
+/// As many live versions of one path as travel.
+const SIBLINGS_MAX: usize = 65_536;
+
+/// Well below the largest document that travels (448 MiB), so that concurrent writes of several nodes do too.
+const SIBLINGS_BYTES_MAX: usize = 256 << 20;
+
+fn size(raw: &Raw, max: usize) -> Result<usize, Wrong> {
     let bytes = match raw {
         Raw::Text(text) => parse_bytes(text.trim()).ok_or(WRONG)?,
         Raw::Integer(number) => usize::try_from(*number).map_err(|_| WRONG)?,
         _ => return Err(WRONG),
     };
-    if (1..=VALUE_BYTES_MAX).contains(&bytes) { Ok(bytes) } else { Err(WRONG) }
+    if (1..=max).contains(&bytes) { Ok(bytes) } else { Err(WRONG) }
 }
 
 /// A strategy that needs no program.

@@ -15,4 +15,6 @@ mod demo;
 mod errors;
 mod harness;
 mod help;
+mod import;
 mod serving;
+mod terminal;

@@ -101,8 +101,8 @@ fn run(name: &str, page: &str, one: &Server, two: &Server) -> usize {
 #[test]
 fn every_curl_line_of_the_documentation_runs_as_pasted() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut pages: Vec<_> =
-        fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let folders = ["docs", "docs/how-to"].map(|folder| fs::read_dir(root.join(folder)).unwrap());
+    let mut pages: Vec<_> = folders.into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
     pages.push(root.join("README.md"));
     pages.sort();
     let mut total = 0;

@@ -128,6 +128,46 @@ fn a_full_disk_refuses_writes_serves_reads_and_deletes_and_recovers_by_itself() 
 }
 
 #[test]
+fn deletes_go_on_to_the_very_end_of_the_reserve() {
+    let _alone = alone();
+    let Some((mut server, disk)) = on_small_disk(Launch::new("last").quick(), 256) else { return };
+    for number in 0..400 {
+        server.put(&format!("kept/{number:03}"), &document(number));
+    }
+    let large = format!("\"{}\"", noise(7, 900_000));
+    server.put("large", &large);
+    // The reserve is a tenth of the disk, on top of what the store still has to write. Fill the disk until 3 MiB of it are left.
+    let kept = server.status()["storage"]["keptBytes"].as_u64().unwrap();
+    let owed = kept - 256 * MIB / 10;
+    disk.fill(owed + owed / 8 + 3 * MIB);
+    eventually("writes are refused", HEALED_MAX, || {
+        let answer = server.send("PUT", "/api/probe", Some("1"));
+        if answer.status == 507 { Ok(()) } else { Err(answer.text()) }
+    });
+    // A delete moves the old value into history, and this value is too large for the space that is left.
+    refused(&server, "DELETE", "large", None);
+    for number in 0..100 {
+        server.delete(&format!("kept/{number:03}"));
+    }
+    let mut deleted = 100;
+    while deleted < 400 && server.send("DELETE", &format!("/api/kept/{deleted:03}"), None).status == 200 {
+        deleted += 1;
+    }
+    let left = disk.free() / MIB;
+    assert!(!server.has_ended(), "the server ended");
+    server.kill();
+    server.start();
+    assert_eq!(server.scan().len(), 400 - deleted + 1);
+    assert!(!server.log().contains("the store has failed"), "{}", server.log());
+    disk.relieve();
+    eventually("the large one goes", HEALED_MAX, || {
+        let answer = server.send("DELETE", "/api/large", None);
+        if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
+    });
+    println!("{deleted} deletes below the last quarter of the reserve; {left} MiB were left then");
+}
+
+#[test]
 fn clients_that_fill_a_disk_do_not_bring_the_server_down() {
     let _alone = alone();
     let Some((mut server, disk)) = on_small_disk(Launch::new("filled").quick(), 160) else { return };

@@ -11,10 +11,13 @@
     reason = "helpers of tests, where a panic is a failure"
 )]
 
+mod copies;
 mod disk_full;
 #[path = "../loopback/harness/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "written for other tests as well")]
 mod harness;
 mod kills;
+mod retries;
+mod slow;
 mod syscalls;
 mod tools;

@@ -121,6 +121,26 @@ impl Drop for Strace {
     }
 }
 
+/// A library for `LD_PRELOAD` that holds clock and randomness of a process still while the file `STILL_WHILE` is
+/// there. Needs a C compiler, as the program itself does.
+pub(crate) fn stillness() -> PathBuf {
+    static BUILT: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, library) = BUILT.get_or_init(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let library = directory.path().join("still.so");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/still.c");
+        let built = Command::new("gcc")
+            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
+            .args([&library, &source])
+            .arg("-ldl")
+            .output()
+            .expect("this test needs gcc");
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        (directory, library)
+    });
+    library.clone()
+}
+
 /// Whether there is `strace`; installs it where that is possible. Without it the test fails, unless it may be skipped.
 pub(crate) fn has_strace() -> bool {
     static FOUND: OnceLock<bool> = OnceLock::new();

@@ -10,9 +10,10 @@ use ::bytes::Bytes;
 use rejoin::{Dot, Epoch, Frontier, NodeId};
 use rejoin_link::{
     ClosedBy, ClusterId, ClusterSecret, DialError, HandshakeError, Identity, Limits, Link, LinkError,
-    NodeKey, RefusalCode, dial,
+    NodeKey, OpenHandshakes, RefusalCode, dial,
 };
-use rejoin_replica::{Message, codec};
+use rejoin_replica::config::UNASKED_MAX;
+use rejoin_replica::{DoubtReason, Message, Proof, Statement, StatementKind, codec, signed_bytes};
 use serde_json::Value;
 
 use crate::harness::{Launch, Server, agree, eventually, link, linked};
@@ -121,7 +122,7 @@ fn garbage_before_the_handshake_closes_that_connection_only() {
 }
 
 /// A peer of the default cluster that keeps to the protocol until it is linked.
-fn identity(name: &str) -> Identity {
+pub(crate) fn identity(name: &str) -> Identity {
     Identity {
         key: Arc::new(NodeKey::generate().unwrap()),
         cluster: ClusterId::of_name("default"),
@@ -129,29 +130,32 @@ fn identity(name: &str) -> Identity {
         name: name.to_owned(),
         epoch: 1,
         policy: [0; 16],
+        handshakes: OpenHandshakes::default(),
     }
 }
 
 /// Links of its own; without the limits that a good peer keeps.
-fn dial_as(identity: &Identity, server: &Server) -> Result<Link, DialError> {
+pub(crate) fn dial_as(identity: &Identity, server: &Server) -> Result<Link, DialError> {
     let limits = Limits { frame_bytes_max: usize::MAX / 2, ..Limits::default() };
     let url = server.url().parse().unwrap();
     runtime().block_on(dial(&url, identity, &limits, None))
 }
 
-fn runtime() -> &'static tokio::runtime::Runtime {
+pub(crate) fn runtime() -> &'static tokio::runtime::Runtime {
     static RUNTIME: std::sync::OnceLock<tokio::runtime::Runtime> = std::sync::OnceLock::new();
     RUNTIME.get_or_init(|| {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
     })
 }
 
-/// Sends one frame over a link that is up, and gives the reason with which the server closes it.
-fn reason_for(link: Link, frame: Vec<u8>) -> String {
+/// Sends these frames over a link that is up, and gives the reason with which the server closes it.
+fn reason_for(link: Link, frames: Vec<Vec<u8>>) -> String {
     let ended = async {
         let (sender, mut receiver) = link.split();
         // The server may close before it has read everything.
-        let _ = sender.send(Bytes::from(frame)).await;
+        for frame in frames {
+            let _ = sender.send(Bytes::from(frame)).await;
+        }
         loop {
             match receiver.recv().await {
                 // What a good peer gets as well: a probe, pushes.
@@ -180,14 +184,17 @@ fn lost(error: &LinkError) -> String {
 fn a_bad_frame_of_a_proven_peer_closes_that_link_only() {
     let mut story = Story::begin();
     let never_made = Dot { node: id(&story.victim), epoch: epoch(&story.victim), seq: 1_000_000 };
-    let claim = Message::CaughtUp { claims: [never_made].into_iter().collect::<Frontier>() };
-    let malformed: [(&str, Vec<u8>, &str); 6] = [
-        ("an unknown type", vec![0xee, 1, 2, 3], "a frame of 4 bytes is not understood"),
-        ("an empty frame", Vec::new(), "a frame of 0 bytes is not understood"),
-        ("a probe cut short", cut(&codec::encode(&Message::Same)), "is not understood"),
-        ("64 KiB of noise", vec![7; 64 * 1024], "is not understood"),
-        ("an answer to no question", codec::encode(&Message::Same), "protocol violation"),
-        ("a claim on a write never made", codec::encode(&claim), "protocol violation"),
+    let claims = [never_made].into_iter().collect::<Frontier>();
+    let claim = codec::encode(&Message::CaughtUp { exchange: 9, claims });
+    // One message that nobody asked for is ignored; whoever goes on is not listened to.
+    let again_and_again = |frame: Vec<u8>| vec![frame; UNASKED_MAX as usize + 1];
+    let malformed: [(&str, Vec<Vec<u8>>, &str); 6] = [
+        ("an unknown type", vec![vec![0xee, 1, 2, 3]], "a frame of 4 bytes is not understood"),
+        ("an empty frame", vec![Vec::new()], "a frame of 0 bytes is not understood"),
+        ("a probe cut short", vec![cut(&codec::encode(&Message::Same))], "is not understood"),
+        ("64 KiB of noise", vec![vec![7; 64 * 1024]], "is not understood"),
+        ("answers to no question", again_and_again(codec::encode(&Message::Graft)), "protocol violation"),
+        ("claims that nobody asked for", again_and_again(claim), "protocol violation"),
     ];
     for (name, frame, reason) in malformed {
         let logged = story.victim.log().len();
@@ -203,11 +210,66 @@ fn a_bad_frame_of_a_proven_peer_closes_that_link_only() {
     let bytes = rejoin_link::config::FRAME_BYTES_MAX + 1;
     let link = dial_as(&identity("oversized"), &story.victim).unwrap();
     let before_kib = story.victim.resident_kib();
-    let said = reason_for(link, vec![0; bytes]);
+    let said = reason_for(link, vec![vec![0; bytes]]);
     let growth_kib = story.victim.resident_kib().saturating_sub(before_kib);
     let line = story.victim.logs(0, &["link closed", "oversized", "longer than the limit"]);
     println!("a frame of {bytes} bytes: the peer is told {said:?}; logged: {line}; grew by {growth_kib} KiB");
     story.goes_on();
+}
+
+/// A doubt of a life keeps others from removing what rests on it and makes its node take a new identity: that node alone
+/// can say so.
+#[test]
+fn a_doubt_that_its_node_has_not_signed_is_believed_by_nobody() {
+    let mut story = Story::begin();
+    let friend = (id(&story.friend), epoch(&story.friend));
+    let victim = (id(&story.victim), epoch(&story.victim));
+    let liar = identity("liar");
+    let doubted = StatementKind::Doubted(DoubtReason::Twin);
+    let says = |life, signed| {
+        let signature = liar.key.sign_statement(&signed_bytes(signed, doubted));
+        let proof = Proof { key: liar.key.public(), signature };
+        Statement { life, kind: doubted, proof }
+    };
+    let own = (NodeId(liar.key.id()), Epoch(liar.epoch));
+    let true_one = says(own, own);
+    let mut changed = true_one;
+    changed.proof.signature[5] ^= 1;
+    for (name, statements) in [
+        ("of the victim", vec![says(victim, victim)]),
+        ("of its friend", vec![says(friend, friend)]),
+        ("of its friend, signed for itself", vec![says(friend, own)]),
+        ("of another life of its own than it signed", vec![says((own.0, Epoch(99)), own)]),
+        (
+            "with a signature that was changed, behind many good ones",
+            [vec![true_one; 200], vec![changed]].concat(),
+        ),
+    ] {
+        let link = dial_as(&liar, &story.victim).unwrap();
+        linked(&story.victim, 2, HEALED_MAX);
+        let said = reason_for(link, vec![codec::encode(&Message::Statements(statements))]);
+        assert!(said.contains("a statement that its node has not signed"), "{name}: {said}");
+        story.goes_on();
+        for server in [&story.victim, &story.friend] {
+            assert_eq!(server.status()["doubts"], Value::Array(Vec::new()), "{name}");
+        }
+        println!("a doubt {name}: {said}");
+    }
+    // Of itself everybody is believed, also by those who are told by others.
+    let link = dial_as(&liar, &story.victim).unwrap();
+    let (sender, _receiver) = link.split();
+    let frame = codec::encode(&Message::Statements(vec![true_one]));
+    runtime().block_on(sender.send(Bytes::from(frame))).unwrap();
+    for server in [&story.victim, &story.friend] {
+        eventually("it is known", HEALED_MAX, || match &server.status()["doubts"][0]["node"] {
+            Value::String(node) if *node == own.0.to_string() => Ok(()),
+            other => Err(other.to_string()),
+        });
+    }
+    assert_eq!(
+        ((id(&story.friend), epoch(&story.friend)), (id(&story.victim), epoch(&story.victim))),
+        (friend, victim)
+    );
 }
 
 fn cut(frame: &[u8]) -> Vec<u8> {

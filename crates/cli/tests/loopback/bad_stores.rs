@@ -74,11 +74,14 @@ fn a_second_process_on_a_data_directory_is_refused() {
 fn a_store_of_a_newer_version_is_refused() {
     let mut server = with_data("newer");
     server.stop();
-    set_format(&server, 2);
+    set_format(&server, 3);
     let said = refused(&mut server, EXIT_CONFIG);
-    assert!(said.contains("format 2") && said.contains("newer version"), "{said}");
+    assert!(
+        said.contains("format 3") && said.contains("formats 1 to 2") && said.contains("newer version"),
+        "{said}"
+    );
     // Nothing was touched: the version that wrote it finds everything.
-    set_format(&server, 1);
+    set_format(&server, 2);
     server.start();
     assert_eq!(server.scan().len(), 200);
     println!("store of a newer format: exit {EXIT_CONFIG}, {said}");

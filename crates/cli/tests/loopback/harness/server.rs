@@ -39,6 +39,7 @@ pub(crate) struct Launch {
     peers: Vec<String>,
     config: String,
     log_level: &'static str,
+    environment: BTreeMap<&'static str, PathBuf>,
 }
 
 impl Launch {
@@ -51,6 +52,7 @@ impl Launch {
             peers: Vec::new(),
             config: String::new(),
             log_level: "info",
+            environment: BTreeMap::new(),
         }
     }
 
@@ -69,6 +71,12 @@ impl Launch {
     /// The text of its configuration file.
     pub(crate) fn config(mut self, toml: &str) -> Launch {
         self.config = toml.to_owned();
+        self
+    }
+
+    /// A variable of its environment.
+    pub(crate) fn environment(mut self, name: &'static str, value: impl Into<PathBuf>) -> Launch {
+        self.environment.insert(name, value.into());
         self
     }
 
@@ -151,6 +159,7 @@ impl Server {
         for peer in &self.launch.peers {
             command.args(["--peer", peer]);
         }
+        command.envs(&self.launch.environment);
         command
     }
 
@@ -159,6 +168,12 @@ impl Server {
     pub(crate) fn start(&mut self) {
         self.spawn();
         self.ready();
+    }
+
+    /// Changes the text of its configuration file, for its next start.
+    #[allow(dead_code, reason = "for tests that share this harness")]
+    pub(crate) fn configure(&mut self, toml: &str) {
+        fs::write(self.home.path().join(CONFIG_FILE), toml).unwrap();
     }
 
     /// Starts the process.
