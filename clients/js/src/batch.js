@@ -31,7 +31,7 @@ export function operation(given, stringify) {
 /**
  * Does operations in requests of bounded size, one after the other, and gives a result for each, in order.
  *
- * A request that is lost is not sent again: `results` tells how far it came.
+ * A request that is lost is sent again until its answer begins; one whose answer is lost is not: `results` tells how far it came.
  */
 export async function* load(operations, { send, stringify, onlyRefused }) {
   let at = 0;

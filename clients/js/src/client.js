@@ -19,11 +19,13 @@ import { Session } from './http/session.js';
 import { Transport } from './http/transport.js';
 import { load, operation } from './batch.js';
 import { Items } from './items.js';
+import { newKey } from './keys.js';
 import {
   ATTEMPTS_MAX,
   ATTEMPT_TIMEOUT,
   BACKOFF_LEAST,
   BACKOFF_MAX,
+  PROBE_TIMEOUT,
   SESSION_WAIT,
   SILENCE_MAX,
 } from './limits.js';
@@ -97,14 +99,7 @@ export class Client {
       signal: this.#stop.signal,
       reach: this.#reach,
     });
-    this.#reach.probe = () =>
-      this.#transport.ask({
-        method: 'GET',
-        target: '/version',
-        session: false,
-        attempts: 1,
-        timeout: 5_000,
-      });
+    this.#reach.probe = () => this.#transport.ask(SIGN_OF_LIFE);
     const WebSocket = options.WebSocket === undefined ? globalThis.WebSocket : options.WebSocket;
     this.#feeds = new Feeds({
       transport: this.#transport,
@@ -114,6 +109,8 @@ export class Client {
       reach: this.#reach,
       WebSocket: WebSocket ?? undefined,
     });
+    this.#feeds.sign = () => this.#transport.ask(SIGN_OF_LIFE);
+    this.#feeds.stalled = (error) => this.#emitter.emit('stalled', error);
     if (options.queue) this.#queue = this.#makeQueue(options.queue);
     if (signal) {
       const aborted = () => void this.close();
@@ -126,6 +123,11 @@ export class Client {
   /** `connecting` until the first answer or failure, then `online` or `offline`, at last `closed`. */
   get state() {
     return this.#reach.state;
+  }
+
+  /** How changes come: by `websocket`, by `stream`, or by `poll` where something in between passes neither on. */
+  get feedWay() {
+    return this.#feeds.way;
   }
 
   /** Writes in the queue that the server does not have yet. */
@@ -169,7 +171,7 @@ export class Client {
   async entry(path, options = {}) {
     const target = `/api/${encodePath(path)}?meta=true`;
     try {
-      const { body } = await this.#ask({ method: 'GET', target, ...this.#of(options) });
+      const { body } = await this.#ask({ method: 'GET', target, ...this.#of(options), expect: hasEtag });
       this.#seen.note(path, body.etag);
       return body;
     } catch (error) {
@@ -193,7 +195,7 @@ export class Client {
   async scanPage(prefix = '', options = {}) {
     const { limit, cursor } = options;
     const target = `/api/scan/${encodePrefix(prefix)}${scanQuery(options, { limit, cursor })}`;
-    return (await this.#ask({ method: 'GET', target, ...this.#of(options) })).body;
+    return (await this.#ask({ method: 'GET', target, ...this.#of(options), expect: hasItems })).body;
   }
 
   /** How many values are below a prefix. */
@@ -210,7 +212,7 @@ export class Client {
     return new Items(() =>
       this.#pages(async (cursor, left) => {
         const target = `/api/history/${encoded}${query({ limit: left, cursor, values })}`;
-        return (await this.#ask({ method: 'GET', target, ...this.#of(options) })).body;
+        return (await this.#ask({ method: 'GET', target, ...this.#of(options), expect: hasItems })).body;
       }, limit),
     );
   }
@@ -222,7 +224,7 @@ export class Client {
     return new Items(() =>
       this.#pages(async (cursor, left) => {
         const target = `/api/_conflicts/${encoded}${query({ state, limit: left, cursor })}`;
-        return (await this.#ask({ method: 'GET', target, ...this.#of(options) })).body;
+        return (await this.#ask({ method: 'GET', target, ...this.#of(options), expect: hasItems })).body;
       }, limit),
     );
   }
@@ -304,7 +306,7 @@ export class Client {
   }
 
   /** Several writes in one request; with `atomic`, all or nothing. */
-  async batch(operations, { atomic = false, ...options } = {}) {
+  async batch(operations, { atomic = false, idempotencyKey = newKey(), ...options } = {}) {
     const texts = [...operations].map((given) => operation(given, this.#stringify));
     const body = `{"atomic":${atomic ? 'true' : 'false'},"operations":[${texts.join(',')}]}`;
     const answer = await this.#ask({
@@ -312,10 +314,10 @@ export class Client {
       target: '/api/_batch',
       body,
       ...this.#of(options),
-      headers: { 'content-type': 'application/json' },
-      repeatable: false,
+      headers: { 'content-type': 'application/json', 'idempotency-key': idempotencyKey },
+      expect: (given) => Array.isArray(given?.results),
     });
-    for (const result of answer.body.results ?? []) {
+    for (const result of answer.body.results) {
       if (result.etag !== undefined && result.error === undefined)
         this.#seen.note(result.path, result.deleted ? null : result.etag);
     }
@@ -330,8 +332,11 @@ export class Client {
         target: '/api/_batch',
         body: `${texts.join('\n')}\n`,
         ...this.#of(options),
-        repeatable: false,
-        headers: { 'content-type': 'application/x-ndjson', accept: 'application/x-ndjson' },
+        headers: {
+          'content-type': 'application/x-ndjson',
+          accept: 'application/x-ndjson',
+          'idempotency-key': newKey(),
+        },
       });
       return this.#lines(answer, options.signal);
     };
@@ -412,13 +417,15 @@ export class Client {
   }
 
   async #write(method, target, path, body, options, contentType = 'application/json') {
-    const { ifMatch, ifNoneMatch, context, ack, wait, ttl, ...rest } = options;
-    const headers = body === undefined ? {} : { 'content-type': contentType };
+    const { ifMatch, ifNoneMatch, context, ack, wait, ttl, idempotencyKey = newKey(), ...rest } = options;
+    const headers = { 'idempotency-key': idempotencyKey };
+    if (body !== undefined) headers['content-type'] = contentType;
     if (ifMatch !== undefined) headers['if-match'] = tags(ifMatch);
     if (ifNoneMatch !== undefined) headers['if-none-match'] = tags(ifNoneMatch);
     if (context !== undefined) headers['rejoin-context'] = context;
     if (wait !== undefined) headers['rejoin-wait'] = `${wait}ms`;
     const { nodes, timeout: ackTimeout = 5_000 } = typeof ack === 'number' ? { nodes: ack } : (ack ?? {});
+    const before = this.#seen.of(path);
     const answer = await this.#ask({
       method,
       target: `${target}${query({
@@ -430,12 +437,14 @@ export class Client {
       ...this.#of(rest),
       headers,
       more: (wait ?? 0) + (ack === undefined ? 0 : ackTimeout),
-      // What the condition names is gone once the write is done: a second arrival changes nothing.
-      repeatable: (ifMatch !== undefined && ifMatch !== '*') || ifNoneMatch === '*',
+      // Of a page to sign in at, nothing is taken for a write that was done.
+      expect: hasEtag,
     });
     const written = { ...answer.body, context: answer.headers.get('rejoin-context') ?? undefined };
-    this.#seen.note(path, written.deleted ? null : written.etag);
-    return written;
+    // The answer to an earlier attempt may be older than what was seen meanwhile.
+    const isLate = isReplayed(answer) && this.#seen.of(path) !== before;
+    if (!isLate) this.#seen.note(path, written.deleted ? null : written.etag);
+    return isReplayed(answer) ? { ...written, replayed: true } : written;
   }
 
   #text(value, path) {
@@ -520,7 +529,8 @@ export class Client {
   #makeQueue(store) {
     const write = (item, signal) => {
       const { ifMatch, ifNoneMatch, context } = item.condition;
-      const options = { ifMatch, ifNoneMatch, context, signal, session: false };
+      // Its id goes with it wherever it is stored, and names one write for ever.
+      const options = { ifMatch, ifNoneMatch, context, signal, session: false, idempotencyKey: item.id };
       const target = `/api/${encodePath(item.path)}`;
       switch (item.op) {
         case 'put':
@@ -537,6 +547,7 @@ export class Client {
       stringify: this.#stringify,
       api: {
         write,
+        sign: (signal) => this.#transport.ask({ ...SIGN_OF_LIFE, signal }),
         parse: this.#parse,
         seen: (path) => this.#seen.of(path),
         entry: (path, signal) => this.entry(path, { signal, session: false }),
@@ -562,6 +573,19 @@ export class Client {
     if (!this.#emitter.emit('error', error)) console.error('rejoin: a subscription ended', error);
   }
 }
+
+/** Answered by every node to everybody whom it answers at all. */
+const SIGN_OF_LIFE = {
+  method: 'GET',
+  target: '/version',
+  session: false,
+  attempts: 1,
+  timeout: PROBE_TIMEOUT,
+};
+
+const isReplayed = (answer) => answer.headers.get('idempotency-replayed') !== null;
+const hasEtag = (body) => typeof body?.etag === 'string';
+const hasItems = (body) => Array.isArray(body?.items);
 
 /** The server's greatest page. */
 const PAGE_MAX = 1_000;

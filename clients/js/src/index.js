@@ -17,6 +17,7 @@ export {
   QueueError,
   RejoinError,
   ServerError,
+  StalledError,
   TimedOutError,
   TokenTooOldError,
   UnauthorizedError,

@@ -18,6 +18,9 @@ export const RECONNECT_MAX = 5_000;
 /** Longest `Retry-After` that is waited out: beyond it, the error is the answer. */
 export const RETRY_AFTER_MAX = 10_000;
 
+/** Time for the answer to a question that only finds out whether a node answers. */
+export const PROBE_TIMEOUT = 5_000;
+
 /** How long a node may wait until it has applied what the session has seen. */
 export const SESSION_WAIT = 2_000;
 
@@ -39,6 +42,21 @@ export const HEARTBEAT = 15_000;
 
 /** Silence after which a feed counts as dead: three heartbeats and some patience. */
 export const SILENCE_MAX = 50_000;
+
+/** The same, until it is known that streams pass: the least that the server takes. */
+export const HEARTBEAT_FIRST = 1_000;
+
+/** Silence after which, until that is known, a stream counts as held up: five heartbeats, so that a busy node has time. */
+export const STREAM_PROOF_MAX = 6_000;
+
+/** Asked of the server: how long it waits for a change before it answers a poll. Proxies give up after 60 s. */
+export const POLL_WAIT = 25_000;
+
+/** Events in one answer to a poll; the server allows 1,000. */
+export const POLL_EVENTS_MAX = 1_000;
+
+/** Time after which streams are tried again where they were held up: the network may be another one by then. */
+export const STREAM_RETRY = 600_000;
 
 /** Time for a WebSocket to open. */
 export const SOCKET_OPEN_TIMEOUT = 10_000;
@@ -76,6 +94,13 @@ export const QUEUE_ITEMS_MAX = 10_000;
 
 /** Characters of all values in a queue. */
 export const QUEUE_CHARS_MAX = 64 << 20;
+
+/** Attempts at one queued write that end without an answer, while the node answers other requests; then it is set aside, so
+ * that those behind it go on. Six, with growing pauses: a restart of a node or a proxy is over by then. */
+export const QUEUE_TRIES_MAX = 6;
+
+/** Longest `Retry-After` that a queue waits out before it tries again: nobody watches, but the device may move on. */
+export const QUEUE_RETRY_AFTER_MAX = 60_000;
 
 /** Size at which the file of an empty queue starts anew, in bytes. */
 export const QUEUE_FILE_REWRITE_BYTES = 256 << 10;

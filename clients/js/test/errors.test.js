@@ -133,41 +133,87 @@ test('what the server calls retryable is sent again, a bounded number of times',
   assert.equal(later.requests.length, 1);
 });
 
-test('a write that may have been done is not sent twice, unless its condition allows it', async (t) => {
-  const { url, requests } = await scripted(t, cut, value({ etag: 'e', applied: true }));
-  const client = createClient(url);
-  t.after(() => client.close());
-  await assert.rejects(client.put('a', 1), ConnectionLostError);
-  assert.equal(requests.length, 1);
+test('a write that may have been done is sent again with its key, and each write has its own', async (t) => {
+  const keys = new Set();
+  const body = { etag: 'e', value: 1, applied: true, results: [] };
   for (const ask of [
-    (to) => to.get('a'),
+    (to) => to.put('a', 1),
     (to) => to.put('a', 1, { ifMatch: 'x' }),
-    (to) => to.put('a', 1, { ifNoneMatch: '*' }),
-    (to) => to.del('a', { ifMatch: ['x', 'y'] }),
-  ]) {
-    const again = await scripted(t, cut, value({ etag: 'e', value: 1, applied: true }));
-    const to = createClient(again.url);
-    await ask(to);
-    assert.equal(again.requests.length, 2);
-    await to.close();
-  }
-  for (const ask of [
+    (to) => to.put('a', 1, { context: 'c' }),
     (to) => to.patch('a', {}),
     (to) => to.del('a'),
-    (to) => to.put('a', 1, { ifMatch: '*' }),
-    (to) => to.put('a', 1, { context: 'c' }),
-    (to) => to.batch([{ path: 'a', value: 1, ifNoneMatch: '*' }]),
+    (to) => to.resolve('a', { value: 1 }),
     (to) => to.revert('a', 'v'),
+    (to) => to.batch([{ path: 'a', value: 1 }]),
+    (to) => to.put('a', 1, { idempotencyKey: 'mine' }),
   ]) {
-    const once_ = await scripted(t, cut, value({}));
-    const to = createClient(once_.url);
-    await assert.rejects(ask(to), ConnectionLostError);
-    assert.equal(once_.requests.length, 1);
+    const { url, requests } = await scripted(t, cut, value(body));
+    const to = createClient(url);
+    await ask(to);
+    assert.equal(requests.length, 2);
+    const [one, other] = requests.map(({ headers }) => headers['idempotency-key']);
+    assert.match(one, /^[!-~]{1,64}$/);
+    assert.equal(one, other);
+    keys.add(one);
     await to.close();
+  }
+  assert.equal(keys.size, 9);
+  assert.ok(keys.has('mine'));
+  const { url, requests } = await scripted(t, cut, value(body));
+  const reader = createClient(url);
+  t.after(() => reader.close());
+  await reader.get('a');
+  assert.equal(requests.at(-1).headers['idempotency-key'], undefined);
+});
+
+test('a write whose answer is cut off is done once', async (t) => {
+  const server = await Server.start(t);
+  const proxy = await Proxy.to(t, server.url);
+  const client = createClient(proxy.url);
+  const there = createClient(server.url);
+  t.after(() => Promise.all([client.close(), there.close()]));
+  for (const [path, write, done] of [
+    ['put', () => client.put('put', { n: 1 }), { n: 1 }],
+    ['patch', () => client.patch('patch', { m: 1 }), { n: 0, m: 1 }],
+    ['del', () => client.del('del'), undefined],
+  ]) {
+    await client.put(path, { n: 0 });
+    proxy.cut();
+    proxy.mode = 'lose';
+    proxy.lost = 0;
+    const writing = write();
+    await eventually(() => proxy.lost > 0, 'an answer is lost');
+    // Replaced before it is sent again.
+    await there.put(path, 'theirs');
+    proxy.mode = 'pass';
+    const written = await writing;
+    assert.deepEqual([written.replayed, written.value], [true, done], path);
+    assert.equal(await there.get(path), 'theirs');
+    assert.equal((await there.history(path).toArray()).length, 2, `${path}: done once`);
   }
 });
 
-test('a condition that fails when a lost request is sent again says that it may be this write', async (t) => {
+test('another node that has a write gives its first answer', async (t) => {
+  const one = await Server.start(t);
+  const two = await Server.start(t, { flags: ['--peer', one.url] });
+  const first = createClient(one.url);
+  const second = createClient(two.url);
+  t.after(() => Promise.all([first.close(), second.close()]));
+  const written = await first.put('doc', { n: 1 }, { idempotencyKey: 'the-write' });
+  await first.put('doc', { n: 2 });
+  second.session.resume(first.session.token);
+  await second.get('doc', { wait: 10_000 });
+  const again = await second.put('doc', { n: 1 }, { idempotencyKey: 'the-write' });
+  assert.deepEqual({ ...again, replayed: undefined }, { ...written, replayed: undefined });
+  assert.equal(again.replayed, true);
+  assert.deepEqual(await second.get('doc'), { n: 2 });
+  await assert.rejects(second.put('doc', 0, { idempotencyKey: 'the-write' }), {
+    code: 'idempotency_key_reused',
+    status: 422,
+  });
+});
+
+test('a conditional write whose answer was lost finds itself', async (t) => {
   const server = await Server.start(t);
   const proxy = await Proxy.to(t, server.url);
   const client = createClient(proxy.url);
@@ -178,8 +224,22 @@ test('a condition that fails when a lost request is sent again says that it may 
   const writing = client.put('a', 'mine', { ifNoneMatch: '*' });
   await eventually(() => proxy.lost > 0, 'an answer is lost');
   proxy.mode = 'pass';
+  const written = await writing;
+  assert.deepEqual([written.replayed, written.value], [true, 'mine']);
+});
+
+test('a condition that fails on a node that does not know the request says that it may be this write', async (t) => {
+  const failed = problem(412, 'precondition_failed', {
+    value: 'mine',
+    etag: 'e',
+    version: 'v',
+    timestamp: 1,
+  });
+  const { url } = await scripted(t, cut, failed);
+  const client = createClient(url);
+  t.after(() => client.close());
   await assert.rejects(
-    writing,
+    client.put('a', 'mine', { ifNoneMatch: '*' }),
     (error) => error instanceof PreconditionFailedError && error.ambiguous && error.current.value === 'mine',
   );
 });
@@ -211,7 +271,7 @@ test('nobody there, no answer in time, and something else that answers', async (
   await assert.rejects(waiting.get('a'), (error) => error instanceof TimedOutError && error.waited === 50);
   assert.equal(silent.requests.length, 2);
   await assert.rejects(waiting.put('a', 1, { timeout: 200 }), (error) => error.waited === 200);
-  assert.equal(silent.requests.length, 3);
+  assert.equal(silent.requests.length, 4);
 
   const page = await scripted(t, (_request, response) => response.end('<html>'));
   const elsewhere = createClient(page.url);
@@ -220,7 +280,7 @@ test('nobody there, no answer in time, and something else that answers', async (
   const gateway = await scripted(
     t,
     (_request, response) => response.writeHead(502).end('<html>'),
-    value({ value: 1 }),
+    value({ value: 1, etag: 'e' }),
   );
   const behind = createClient(gateway.url);
   t.after(() => behind.close());

@@ -129,16 +129,16 @@ test('what the server refuses is held with its reason, and does not stop what co
   const good = await client.queue.put('good', 1);
   const outcomes = await Promise.all([wrong, large, good].map(({ outcome }) => outcome));
   assert.deepEqual(
-    outcomes.map(({ state, conflict }) => [state, conflict?.error]),
+    outcomes.map(({ state, refused }) => [state, refused?.error, refused?.status]),
     [
-      ['conflict', 'reserved_path'],
-      ['conflict', 'too_large'],
-      ['sent', undefined],
+      ['refused', 'reserved_path', 400],
+      ['refused', 'too_large', 413],
+      ['sent', undefined, undefined],
     ],
   );
   await assert.rejects(client.queue.put('a//b', 1), { code: 'invalid_path' });
   await assert.rejects(client.queue.put('a', undefined), { code: 'invalid_json' });
-  assert.equal((await client.queue.conflicts()).length, 2);
+  assert.deepEqual([(await client.queue.refused()).length, await client.queue.conflicts()], [2, []]);
 });
 
 test('a lost answer is no conflict: each write is done once', async (t) => {
@@ -185,6 +185,42 @@ test('a write that was done, whose answer was lost, and that somebody replaced s
   const { state, conflict } = await second.outcome;
   assert.deepEqual([state, conflict.current.value], ['conflict', 'theirs']);
   assert.equal(await other.get('doc'), 'theirs');
+});
+
+test('a queued write keeps its key: the one that is sent again is the one that was sent', async (t) => {
+  const server = await Server.start(t);
+  const proxy = await Proxy.to(t, server.url);
+  const keys = new Map();
+  const noting = async (url, init) => {
+    const key = init.headers['idempotency-key'];
+    if (key) keys.set(init.body ?? init.method, [...(keys.get(init.body ?? init.method) ?? []), key]);
+    return fetch(url, init);
+  };
+  const file = join(await directory(t), 'queue');
+  const open = () => createClient({ url: proxy.url, fetch: noting, attempts: 1, queue: fileQueue(file) });
+  const client = open();
+  await client.get('doc');
+  proxy.cut();
+  proxy.mode = 'lose';
+  await client.queue.put('doc', 'mine');
+  await eventually(() => proxy.lost > 0, 'the answer is lost');
+  await client.close();
+  // Others have replaced it, and the program starts anew.
+  const other = createClient(server.url);
+  t.after(() => other.close());
+  await other.put('doc', 'theirs');
+  proxy.mode = 'pass';
+  const reopened = open();
+  t.after(() => reopened.close());
+  await eventually(
+    () => reopened.pending === 0 && reopened.queue.pending === 0 && keys.get('"mine"').length > 1,
+    'it is sent',
+  );
+  await eventually(async () => (await reopened.queue.items()).length === 0, 'it is sent');
+  assert.equal(new Set(keys.get('"mine"')).size, 1);
+  assert.deepEqual(await reopened.queue.conflicts(), []);
+  assert.equal(await other.get('doc'), 'theirs');
+  assert.equal((await other.history('doc').toArray()).length, 1, 'done once');
 });
 
 const child = new URL('./queue-child.js', import.meta.url).pathname;

@@ -58,6 +58,9 @@ export interface WriteOptions extends RequestOptions {
   ack?: number | { nodes: number; timeout?: number };
   /** The value ends then, everywhere, as if deleted: ms, or text such as `10m`. Of `put` and `patch`. */
   ttl?: number | string;
+  /** Names the write, so that it is done once however often it is sent, for a day: 1 to 64 visible characters of ASCII. Each
+   * write has one of its own; give one to go on after a restart. */
+  idempotencyKey?: string;
 }
 
 /** The visible state of a path. */
@@ -96,6 +99,8 @@ export interface Written<T = any> {
   context?: string;
   /** Of a write with `ack`. */
   receipt?: { wanted: number; complete: boolean; holders: string[] };
+  /** The write was done before, by an earlier attempt: this is what was answered then. */
+  replayed?: true;
 }
 
 export interface ScanOptions extends RequestOptions {
@@ -132,7 +137,8 @@ export interface PastVersion<T = any> {
   timestamp: number;
   supersededBy: string | null;
   concurrent: boolean;
-  outcome: 'replaced' | 'won' | 'lost';
+  /** `expired`: its time had come. */
+  outcome: 'replaced' | 'won' | 'lost' | 'expired';
 }
 
 export interface LiveVersion<T = any> {
@@ -270,6 +276,8 @@ export declare class LiveMap<T = any> {
   entries(): LiveEntry<T>[];
   on(name: 'change', listener: (change: LiveChange<T>) => void): () => void;
   on(name: 'resync', listener: (why: { reason: string }) => void): () => void;
+  /** Nothing comes at present. */
+  on(name: 'interrupted', listener: (why: { error: RejoinError }) => void): () => void;
   on(name: 'error', listener: (error: unknown) => void): () => void;
   close(): void;
 }
@@ -321,6 +329,8 @@ export type Outcome =
   /** The server has it. Without `result` when another tab has sent it. */
   | { state: 'sent'; id: string; result?: Partial<Written> }
   | { state: 'conflict'; id: string; conflict: QueueConflict }
+  /** It is set aside: {@link Queue.refused}. */
+  | { state: 'refused'; id: string; refused: QueueRefused }
   /** The client was closed before. The write is still in the queue. */
   | { state: 'unknown'; id: string };
 
@@ -337,11 +347,31 @@ export interface QueueOptions {
   signal?: AbortSignal;
 }
 
-/** A queued write that the server refused. It stays until one of its methods is called. */
+/** A queued write that was refused, by a node or by something before it, for another reason than what is there. */
+export interface QueueRefused<T = any> extends QueuedWrite {
+  /** What this client wants there. */
+  value?: T;
+  /** Of the answer; undefined when there was none, again and again. */
+  status?: number;
+  /** The node's code; `refused_on_the_way` when something before it refused. */
+  error: string;
+  message: string;
+  hint?: string;
+  /** The node's whole answer. */
+  problem: Record<string, any>;
+  /** Queues it again: over what it was made over, unless options say otherwise. */
+  retry(options?: QueueOptions): Promise<QueuedWrite & { outcome: Promise<Outcome> }>;
+  /** Queues this value instead. */
+  resolve(value: T, options?: QueueOptions): Promise<QueuedWrite & { outcome: Promise<Outcome> }>;
+  /** Drops it. */
+  discard(): Promise<void>;
+}
+
+/** A queued write over which there is a conflict. It stays until one of its methods is called. */
 export interface QueueConflict<T = any> extends QueuedWrite {
   /** What this client wants there. */
   value?: T;
-  /** `precondition_failed`, `rejected_by_strategy`, `based_on_held`, or what is wrong with it. */
+  /** `precondition_failed`, `rejected_by_strategy` or `based_on_held`. */
   error: string;
   message: string;
   hint?: string;
@@ -375,7 +405,10 @@ export interface Queue {
   readonly stuck: unknown;
   readonly ready: Promise<void>;
   items(): Promise<QueuedWrite[]>;
+  /** Writes that were not done because somebody else's state is there. */
   conflicts(): Promise<QueueConflict[]>;
+  /** Writes that were refused for another reason, whoever refused. Those behind them have gone on. */
+  refused(): Promise<QueueRefused[]>;
   /** Tries to send now. */
   flush(): void;
   /** Stops sending; what waits stays. `Client.close` does it. */
@@ -391,9 +424,12 @@ export interface ClientEvents {
   /** How many queued writes the server does not have. */
   pending: number;
   /** Anything in the queue has changed. */
-  queue: { pending: number; held: number };
+  queue: { pending: number; held: number; refused: number };
   sent: { item: QueuedWrite; result: Partial<Written> };
   conflict: QueueConflict;
+  refused: QueueRefused;
+  /** Streams are held up on the way: changes come by polling from now on. */
+  stalled: StalledError;
   discarded: { id: string };
   /** What nobody else is told of: of a subscription that a function reads, or of the queue. */
   error: unknown;
@@ -402,6 +438,8 @@ export interface ClientEvents {
 export declare class Client {
   constructor(options?: ClientOptions);
   readonly state: State;
+  /** How changes come. */
+  readonly feedWay: 'websocket' | 'stream' | 'poll';
   /** Writes in the queue that the server does not have. */
   readonly pending: number;
   /** Throws without the option `queue`. */
@@ -448,7 +486,7 @@ export declare class Client {
   /** Up to 1,000 writes in one request; with `atomic`, all or nothing. */
   batch(
     operations: Iterable<Operation>,
-    options?: RequestOptions & { atomic?: boolean },
+    options?: RequestOptions & { atomic?: boolean; idempotencyKey?: string },
   ): Promise<BatchResult>;
   /** Any number of writes; a result for each, in order, or only for those that were refused. */
   load(
@@ -514,6 +552,8 @@ export declare class ProblemError extends RejoinError {
   readonly retryAfter?: number;
   /** An earlier attempt of the same request got no answer: of a 412, what is there may be this write. */
   readonly ambiguous: boolean;
+  /** Something before the node refused; `code` is `refused_on_the_way`. */
+  readonly foreign: boolean;
 }
 export declare class InvalidRequestError extends ProblemError {}
 export declare class UnauthorizedError extends ProblemError {}
@@ -544,7 +584,17 @@ export declare class ConnectionError extends RejoinError {
   readonly url: string;
 }
 export declare class UnreachableError extends ConnectionError {}
-export declare class ConnectionLostError extends ConnectionError {}
+export declare class ConnectionLostError extends ConnectionError {
+  /** Of something before the node that got no answer of it, such as 502. */
+  readonly status?: number;
+  /** In ms. */
+  readonly retryAfter?: number;
+}
+/** A streamed answer is held up on the way, while requests are answered. Code `stalled`. */
+export declare class StalledError extends ConnectionError {
+  /** In ms. */
+  readonly waited: number;
+}
 export declare class TimedOutError extends ConnectionError {
   /** In ms. */
   readonly waited: number;

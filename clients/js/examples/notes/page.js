@@ -225,12 +225,17 @@ let refreshing;
 function refresh() {
   refreshing ??= (async () => {
     await undefined;
-    const [items, conflicts] = await Promise.all([client.queue.items(), client.queue.conflicts()]);
+    const [items, conflicts, others] = await Promise.all([
+      client.queue.items(),
+      client.queue.conflicts(),
+      client.queue.refused(),
+    ]);
     refreshing = undefined;
     const before = waiting;
     waiting = new Map(items.map((item) => [item.path, item]));
     refused = new Map();
-    for (const conflict of conflicts)
+    // Refused for another reason: the same choice, and the reason is told when it happens.
+    for (const conflict of [...conflicts, ...others.map((one) => ({ ...one, overwrite: one.retry }))])
       refused.set(conflict.path, [...(refused.get(conflict.path) ?? []), conflict]);
     for (const [path, item] of before) {
       // It was sent; the feed tells of it in a moment.
@@ -258,6 +263,8 @@ live.on('change', ({ path, entry }) => {
 live.on('error', showProblem);
 client.on('state', show);
 client.on('queue', refresh);
+client.on('refused', showProblem);
+client.on('stalled', showProblem);
 client.on('error', showProblem);
 $('node').textContent = node;
 $('new').addEventListener('submit', async (event) => {

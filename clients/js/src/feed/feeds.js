@@ -1,8 +1,19 @@
-/** Which way a feed is opened: over the shared WebSocket, or over HTTP where there is none or none gets through. */
+/**
+ * Which way a feed is opened: over the shared WebSocket; as a stream over HTTP where there is none or none gets through;
+ * by polling where something in between gathers answers before it passes them on.
+ */
 
 import { ConnectionError } from '../errors.js';
-import { SOCKET_REFUSALS_MAX } from '../limits.js';
+import {
+  HEARTBEAT,
+  HEARTBEAT_FIRST,
+  SILENCE_MAX,
+  SOCKET_REFUSALS_MAX,
+  STREAM_PROOF_MAX,
+  STREAM_RETRY,
+} from '../limits.js';
 import { joined, sleep } from '../time.js';
+import { PollFeed } from './poll.js';
 import { Sockets } from './socket.js';
 import { openStream } from './stream.js';
 
@@ -14,6 +25,14 @@ export class Feeds {
   #reach;
   #sockets;
   #refusals = 0;
+  /** Whether a stream was seen to pass while it went on. */
+  #isProven = false;
+  /** Until when streams are not tried: one was held up. */
+  #stalledUntil = 0;
+  /** Asks a node for a sign of life. */
+  sign;
+  /** Is told when a stream is held up. */
+  stalled = () => {};
   #awake = new AbortController();
 
   constructor({ transport, nodes, credentials, parse, reach, WebSocket }) {
@@ -25,14 +44,32 @@ export class Feeds {
     if (WebSocket) this.#sockets = new Sockets(WebSocket, parse);
   }
 
-  /** `websocket` or `http`: how the next feed is opened. */
+  /** `websocket`, `stream` or `poll`: how the next feed is opened. */
   get way() {
-    return this.#sockets && this.#refusals < SOCKET_REFUSALS_MAX ? 'websocket' : 'http';
+    if (this.#sockets && this.#refusals < SOCKET_REFUSALS_MAX) return 'websocket';
+    return Date.now() < this.#stalledUntil ? 'poll' : 'stream';
   }
 
   async open(prefixes, from, signal) {
     signal.throwIfAborted();
-    if (this.way === 'http') return openStream(this.#transport, this.#parse, prefixes, from, signal);
+    if (this.way === 'poll') return new PollFeed(this.#transport, prefixes, from.since, this.#stalledUntil);
+    if (this.way === 'stream') {
+      return openStream({
+        transport: this.#transport,
+        parse: this.#parse,
+        prefixes,
+        since: from.since,
+        signal,
+        isProven: this.#isProven,
+        heartbeat: this.#isProven ? HEARTBEAT : HEARTBEAT_FIRST,
+        silence: this.#isProven ? SILENCE_MAX : STREAM_PROOF_MAX,
+        passes: () => {
+          this.#isProven = true;
+        },
+        isReached: () => this.sign(),
+        stalls: (error) => this.#stall(error),
+      });
+    }
     const url = this.#nodes.current;
     const token = await this.#credentials.token();
     const socket = this.#sockets.to(url, token);
@@ -57,6 +94,13 @@ export class Feeds {
       if ((await this.#credentials.token()) === token) this.#refusals += 1;
       throw error;
     }
+  }
+
+  #stall(error) {
+    this.#isProven = false;
+    const isNews = Date.now() >= this.#stalledUntil;
+    this.#stalledUntil = Date.now() + STREAM_RETRY;
+    if (isNews) this.stalled(error);
   }
 
   /** Waits, but not longer than until somebody is there again. */

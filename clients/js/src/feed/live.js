@@ -59,7 +59,10 @@ export class LiveMap {
     return [...this.#values.values()].sort((a, b) => (a.path < b.path ? -1 : 1));
   }
 
-  /** `change` is told `{ path, value, previous, entry }`; `resync` its reason; `error` why it ended. */
+  /**
+   * `change` is told `{ path, value, previous, entry }`; `resync` its reason; `interrupted` why nothing comes at present;
+   * `error` why it ended.
+   */
   on(name, listener) {
     return this.#emitter.on(name, listener);
   }
@@ -77,6 +80,9 @@ export class LiveMap {
       case 'resync':
         this.#fresh = new Map();
         this.#emitter.emit('resync', { reason: event.reason });
+        break;
+      case 'interrupted':
+        this.#emitter.emit('interrupted', { error: event.error });
         break;
       case 'snapshot-end':
         this.#replace();

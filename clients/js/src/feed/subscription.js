@@ -4,8 +4,8 @@
  * So no change is missed; a few may be told twice, and `resync` says when the node cannot go on from there.
  */
 
-import { ClosedError } from '../errors.js';
-import { BACKOFF_LEAST, RECONNECT_MAX } from '../limits.js';
+import { AGAIN, ClosedError, LATER, StalledError, UnexpectedAnswerError, fateOfError } from '../errors.js';
+import { BACKOFF_LEAST, RECONNECT_MAX, RETRY_AFTER_MAX } from '../limits.js';
 import { backoff, joined } from '../time.js';
 
 export class Subscription {
@@ -73,6 +73,7 @@ export class Subscription {
   async *#run() {
     const { signal } = this.#within;
     let failures = 0;
+    let hasWorked = false;
     let error;
     try {
       for (;;) {
@@ -84,18 +85,22 @@ export class Subscription {
           if (this.#from !== '0') this.#settle.ready();
           for (let event = await feed.next(signal); event !== undefined; event = await feed.next(signal)) {
             failures = 0;
+            hasWorked = true;
             if (event.event === 'closing') continue;
             this.#saw(event);
             yield event;
           }
         } catch (failed) {
-          if (signal.aborted || failed?.retryable !== true) throw failed;
+          if (signal.aborted || !goesOn(failed, hasWorked)) throw failed;
           failures += 1;
           const token = this.#token;
           // Once for each time that it is away, not for each attempt.
           if (failures === 1)
             yield { event: 'interrupted', error: failed, ...(token === undefined ? {} : { token }) };
-          await this.#feeds.pause(backoff(failures, BACKOFF_LEAST, RECONNECT_MAX), signal);
+          // Held up is one way; another one is there.
+          if (failed instanceof StalledError) continue;
+          const asked = Math.min(failed.retryAfter ?? 0, RETRY_AFTER_MAX);
+          await this.#feeds.pause(Math.max(asked, backoff(failures, BACKOFF_LEAST, RECONNECT_MAX)), signal);
         } finally {
           feed?.close();
         }
@@ -124,6 +129,14 @@ export class Subscription {
 }
 
 const CLOSED = new ClosedError();
+
+/** Whether trying again can help, by the same table as of queued writes. */
+function goesOn(failed, hasWorked) {
+  const fate = fateOfError(failed);
+  if (fate === LATER || fate === AGAIN) return true;
+  // A page to sign in at stands in the way: the network has changed, not the node. At first, it is a wrong URL.
+  return hasWorked && failed instanceof UnexpectedAnswerError;
+}
 
 /** Reads a subscription for a function, one event after the other. */
 export async function deliver(subscription, listener, failed) {

@@ -2,16 +2,20 @@
  * Requests over HTTP: to the current node, within a time, again where that is safe.
  *
  * Sent again are requests that were certainly not received or that the server refused for the moment, and those that
- * may be done twice: reads, and writes that the caller says so of because of their condition.
+ * may arrive twice: reads, and writes with a key, which are done once.
  */
 
 import {
+  AGAIN,
   ConnectionLostError,
   ProblemError,
   TimedOutError,
   UnauthorizedError,
   UnexpectedAnswerError,
   UnreachableError,
+  fateOf,
+  foreignError,
+  isProblem,
   problemError,
 } from '../errors.js';
 import { ANSWER_BYTES_MAX, BACKOFF_LEAST, BACKOFF_MAX, RETRY_AFTER_MAX } from '../limits.js';
@@ -61,13 +65,19 @@ export class Transport {
    * Asks for a whole answer: `{ status, headers, body }`, where `body` is what its JSON says.
    *
    * `repeatable`: the request may arrive twice. `session`: `true` asks of the node what was seen before, `'observe'` only
-   * notes what is seen. `more` is time beyond the usual that the server may take, in ms.
+   * notes what is seen. `more` is time beyond the usual that the server may take, in ms. `expect` tells whether a body is
+   * one of the API.
    */
   async ask(request) {
     return this.#run(request, async (response, limit, url) => {
       const text = await readText(response, limit, url);
-      if (request.method === 'HEAD' || text === '') return undefined;
-      return this.#decode(text, response, url);
+      if (request.method === 'HEAD') return undefined;
+      const body = text === '' ? undefined : this.#decode(text, response, url);
+      if (request.expect && !request.expect(body)) {
+        const { status } = response;
+        throw new UnexpectedAnswerError(url, 'the answer has not what such an answer has', { status });
+      }
+      return body;
     });
   }
 
@@ -147,7 +157,7 @@ export class Transport {
           ...OF_PAGES,
         });
       } catch (cause) {
-        throw this.#failure(cause, within, url, timeout, false);
+        throw this.#failure(cause, within, url, timeout, false, request.isQuiet);
       }
       if (request.session !== false) {
         const seen = response.headers.get('rejoin-token');
@@ -204,8 +214,10 @@ export class Transport {
   }
 
   /** The error for an attempt without a whole answer. */
-  #failure(cause, within, url, timeout, begun) {
+  #failure(cause, within, url, timeout, begun, isQuiet = false) {
     if (within.signal.aborted && !within.timedOut) return within.signal.reason;
+    // Whoever asked finds out by another request whether anybody is there.
+    if (within.timedOut && isQuiet) return new TimedOutError(url, timeout);
     this.#nodes.failed(url);
     let error;
     if (within.timedOut) error = new TimedOutError(url, timeout);
@@ -223,20 +235,25 @@ export class Transport {
     } catch {
       problem = undefined;
     }
-    if (typeof problem?.error !== 'string') {
+    const retryAfter = readRetryAfter(response.headers.get('retry-after'));
+    const isForeign = !isProblem(problem);
+    if (isForeign) {
       const cause = new UnexpectedAnswerError(url, `status ${status} without an error of the API`, {
         status,
       });
-      // Something in between has no node to ask.
-      if (![502, 503, 504].includes(status)) return cause;
-      const error = new ConnectionLostError(url, cause);
-      this.#nodes.failed(url);
-      this.#reach.failed(url, error);
-      return error;
+      // Redirects that `fetch` has not followed.
+      if (status < 400) return cause;
+      // Something in between has no node to ask, or lost it on the way.
+      if (status === 503 || fateOf(status) === AGAIN) {
+        const error = new ConnectionLostError(url, cause, { status, retryAfter });
+        this.#nodes.failed(url);
+        this.#reach.failed(url, error);
+        return error;
+      }
     }
-    const seconds = Number(response.headers.get('retry-after') ?? Number.NaN);
-    const retryAfter = Number.isFinite(seconds) ? seconds * 1000 : undefined;
-    const error = problemError(status, problem, { retryAfter });
+    const error = isForeign
+      ? foreignError(url, status, response.statusText, { retryAfter })
+      : problemError(status, problem, { retryAfter });
     if (status === 401) Object.defineProperty(error, 'sentToken', { value: token });
     if (status === 503) this.#nodes.failed(url);
     return error;
@@ -249,6 +266,13 @@ export class Transport {
       throw new UnexpectedAnswerError(url, 'the answer is not JSON', { status: response.status, cause });
     }
   }
+}
+
+/** Seconds, or a date: both are in use. In ms; undefined for none. */
+function readRetryAfter(text) {
+  if (text === null) return undefined;
+  const ms = /^\s*\d+\s*$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now();
+  return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
 }
 
 function wasUnsent(cause) {

@@ -2,18 +2,31 @@
  * Writes that are kept until the server has them: sent in order, each with a condition on what was seen when it was made.
  *
  * Invariants: a write is in the store before anybody is told so. It leaves the store only when the server has it, or
- * when the program says so: one that was refused is held, with what is there instead.
+ * when the program says so: one over which there is a conflict, or that was refused, is held. No single write holds those
+ * behind it up for ever.
  */
 
 import {
+  AGAIN,
   ClosedError,
   ConflictError,
-  InvalidRequestError,
+  FINAL,
   NotFoundError,
   PreconditionFailedError,
+  ProblemError,
   QueueError,
+  fateOfError,
 } from '../errors.js';
-import { BACKOFF_LEAST, QUEUE_CHARS_MAX, QUEUE_ITEMS_MAX, RECONNECT_MAX, SETTLED_MAX } from '../limits.js';
+import { newKey } from '../keys.js';
+import {
+  BACKOFF_LEAST,
+  QUEUE_CHARS_MAX,
+  QUEUE_ITEMS_MAX,
+  QUEUE_RETRY_AFTER_MAX,
+  QUEUE_TRIES_MAX,
+  RECONNECT_MAX,
+  SETTLED_MAX,
+} from '../limits.js';
 import { encodePath } from '../paths.js';
 import { backoff, joined, sleep } from '../time.js';
 import { isEqual, patched } from './equal.js';
@@ -44,8 +57,10 @@ export class Queue {
   #storing;
   #pending = 0;
   #stuck;
+  /** Attempts at the write that is first, as far as they ended without an answer. */
+  #tries = { id: undefined, count: 0 };
 
-  /** `api` does the requests: `write`, `read`, `history`; and knows what was `seen`. */
+  /** `api` does the requests: `write`, `entry`, `history`, and `sign` of life; and knows what was `seen`. */
   constructor({ store, api, emitter, stringify }) {
     this.#store = store;
     this.#api = api;
@@ -89,10 +104,16 @@ export class Queue {
     return this.#items.filter((item) => item.state === 'pending').map(shown);
   }
 
-  /** The writes that the server refused, and what is there instead. */
+  /** The writes that were not done because somebody else's state is there, with that state. */
   async conflicts() {
     await this.#opened;
-    return this.#items.filter((item) => item.state === 'held').map((item) => this.#conflict(item));
+    return this.#items.filter(isConflict).map((item) => this.#conflict(item));
+  }
+
+  /** The writes that were refused for another reason, whoever refused: by the node, or by something before it. */
+  async refused() {
+    await this.#opened;
+    return this.#items.filter(isRefused).map((item) => this.#refused(item));
   }
 
   /** Tries to send now. */
@@ -156,13 +177,15 @@ export class Queue {
     const isNew = pending !== this.#pending;
     this.#pending = pending;
     if (isNew) this.#emitter.emit('pending', pending);
-    this.#emitter.emit('queue', { pending, held: this.#items.length - pending });
+    const held = this.#items.length - pending;
+    this.#emitter.emit('queue', { pending, held, refused: this.#items.filter(isRefused).length });
   }
 
-  async #add(op, path, value, options = {}) {
+  /** `as`: a write that was set aside and is made once more, over what it was made over. */
+  async #add(op, path, value, options = {}, as = undefined) {
     encodePath(path);
     // As text, and on what was seen so far: what the program does and sees while this waits is another matter.
-    const text = op === 'delete' ? undefined : this.#stringify(value);
+    const text = as ? as.json : op === 'delete' ? undefined : this.#stringify(value);
     if (op !== 'delete' && text === undefined) {
       throw new QueueError('invalid_json', 'The value cannot be written as JSON.', {
         path,
@@ -173,28 +196,28 @@ export class Queue {
     // In the order of calls; those that follow each other closely are stored together.
     const begun = this.#adding
       .then(() => this.#opened)
-      .then(() => this.#begin(op, path, text, options, etag));
+      .then(() => this.#begin(op, path, text, options, etag, as));
     const stored = begun.then(({ item, storing }) => this.#arrived(item, storing));
     this.#adding = begun.catch(() => {});
     this.#storing = Promise.all([this.#storing, stored.catch(() => {})]);
     return stored;
   }
 
-  #begin(op, path, text, options, etag) {
+  #begin(op, path, text, options, etag, as) {
     if (this.#stop.signal.aborted) throw new ClosedError();
     options.signal?.throwIfAborted();
     this.#checkRoom(path, text);
     const item = {
-      id: newId(),
+      id: newKey(),
       op,
       path,
       ...(text === undefined ? {} : { json: text }),
-      condition: this.#condition(path, options, etag),
-      madeAt: Date.now(),
+      condition: as ? as.condition : this.#condition(path, options, etag),
+      madeAt: as ? as.madeAt : Date.now(),
       state: 'pending',
     };
     this.#arriving.push(item);
-    this.#unsent.add(item.id);
+    if (!as) this.#unsent.add(item.id);
     return { item, storing: this.#store.append(item) };
   }
 
@@ -269,7 +292,9 @@ export class Queue {
           if (error.retryable !== true && failures === 1) this.#emitter.emit('error', error);
           // Not while others cannot send: they may reach the server.
           const waiting = joined([signal, this.#wake.signal]);
-          await sleep(backoff(failures, BACKOFF_LEAST, RECONNECT_MAX), waiting.signal).catch(() => {});
+          const asked = Math.min(error.retryAfter ?? 0, QUEUE_RETRY_AFTER_MAX);
+          const pause = Math.max(asked, backoff(failures, BACKOFF_LEAST, RECONNECT_MAX));
+          await sleep(pause, waiting.signal).catch(() => {});
           waiting.free();
         }
       } catch (error) {
@@ -313,7 +338,7 @@ export class Queue {
     try {
       result = await this.#api.write({ ...item, condition }, signal);
     } catch (error) {
-      if (error instanceof NotFoundError && item.op === 'delete') {
+      if (error instanceof NotFoundError && error.code === 'not_found' && item.op === 'delete') {
         await this.#sent(item, { path: item.path, deleted: true }, null);
       } else if (
         error instanceof PreconditionFailedError &&
@@ -329,14 +354,37 @@ export class Queue {
       } else if (error instanceof PreconditionFailedError && item.op === 'delete' && !error.current) {
         // Somebody else deleted it: nothing is lost.
         await this.#sent(item, { path: item.path, deleted: true }, null);
-      } else if (isFinal(error)) {
-        await this.#hold(item, error.problem);
+      } else if (error.code === 'idempotency_key_reused') {
+        // Nobody else has this key: an earlier attempt was done, over what it was made over then.
+        await this.#sent(item, { path: item.path, applied: true }, undefined);
+      } else if (isOverState(error)) {
+        await this.#hold(item, { ...error.problem, status: error.status });
+      } else if (await this.#isForGood(item, error, signal)) {
+        await this.#setAside({ ...item, condition }, error);
       } else {
         throw error;
       }
       return;
     }
     await this.#sent(item, result, item.op === 'delete' ? null : result.etag);
+  }
+
+  /** Whether this write would be refused again, while others may pass. */
+  async #isForGood(item, error, signal) {
+    const fate = fateOfError(error);
+    if (fate === AGAIN) {
+      this.#tries = { id: item.id, count: this.#tries.id === item.id ? this.#tries.count + 1 : 1 };
+      if (this.#tries.count < QUEUE_TRIES_MAX) return false;
+    } else if (fate !== FINAL) {
+      return false;
+    }
+    // What is refused without this path and this value as well is not refused because of them.
+    try {
+      await this.#api.sign(signal);
+      return true;
+    } catch (other) {
+      return other instanceof ProblemError && other.status !== error.status;
+    }
   }
 
   /** A condition that names a write before this one, as what that one has left. */
@@ -405,7 +453,27 @@ export class Queue {
     this.#tellHeld(held);
   }
 
+  /** Those made on top of it go on as they stand: over what it was made over. */
+  async #setAside(item, error) {
+    const { condition } = item;
+    const { code, message, hint, status } = error;
+    const problem = { ...error.problem, error: code, message, hint, status, refused: true };
+    const held = { ...item, state: 'held', problem };
+    this.#left(item, condition);
+    await this.#leave({
+      changed: [held, ...this.#following(item, condition)],
+      left: { id: item.id, condition },
+    });
+    this.#tellHeld(held);
+  }
+
   #tellHeld(item) {
+    if (isRefused(item)) {
+      const refused = this.#refused(item);
+      this.#emitter.emit('refused', refused);
+      this.#settle(item.id, { state: 'refused', id: item.id, refused });
+      return;
+    }
     const conflict = this.#conflict(item);
     this.#emitter.emit('conflict', conflict);
     this.#settle(item.id, { state: 'conflict', id: item.id, conflict });
@@ -450,18 +518,14 @@ export class Queue {
             timestamp: problem.timestamp,
           };
     const condition = current ? { ifMatch: current.etag } : { ifNoneMatch: '*' };
-    const again = async (op, value, options) => {
-      // First in the store, then away: a crash in between shows the conflict again, and loses nothing.
-      const queued = await this.#add(
+    const again = (op, value, options) =>
+      this.#again(
+        item,
         op,
-        item.path,
         value,
         options ?? (problem.error === 'precondition_failed' ? condition : undefined),
       );
-      await this.#discard(item.id);
-      return queued;
-    };
-    const value = item.json === undefined ? undefined : this.#api.parse(item.json);
+    const value = this.#valueOf(item);
     return {
       ...shown(item),
       value,
@@ -475,29 +539,61 @@ export class Queue {
     };
   }
 
+  /** What a program sees of a write that was set aside, and can do with it. */
+  #refused(item) {
+    const { error, message, hint, status, refused: _, ...problem } = item.problem;
+    const value = this.#valueOf(item);
+    return {
+      ...shown(item),
+      value,
+      status,
+      error,
+      message,
+      hint,
+      problem,
+      // As it was made: what was written there since is not overwritten unseen.
+      retry: (options) =>
+        options === undefined
+          ? this.#again(item, item.op, value, {}, item)
+          : this.#again(item, item.op, value, options),
+      resolve: (other, options) => this.#again(item, 'put', other, options),
+      discard: () => this.#discard(item.id),
+    };
+  }
+
+  /** First in the store, then away: a crash in between shows the held one again, and loses nothing. */
+  async #again(item, op, value, options, as) {
+    const queued = await this.#add(op, item.path, value, options, as);
+    await this.#discard(item.id);
+    return queued;
+  }
+
+  #valueOf(item) {
+    return item.json === undefined ? undefined : this.#api.parse(item.json);
+  }
+
   async #discard(id) {
     await this.#leave({ removed: [id] });
     this.#emitter.emit('discarded', { id });
   }
 }
 
-/** Whether sending it again can only end the same way. */
-function isFinal(error) {
-  return (
-    error instanceof PreconditionFailedError ||
-    error instanceof ConflictError ||
-    (error instanceof InvalidRequestError && [400, 413, 415].includes(error.status))
-  );
+/** Whether a node refused it because of what is there instead. */
+function isOverState(error) {
+  return error instanceof PreconditionFailedError || error instanceof ConflictError;
+}
+
+/** Errors of held writes over which there is a conflict. Older queues say no more than these. */
+const CONFLICTS = new Set(['precondition_failed', 'rejected_by_strategy', 'based_on_held']);
+
+function isRefused({ state, problem }) {
+  return state === 'held' && (problem.refused === true || !CONFLICTS.has(problem.error));
+}
+
+function isConflict(item) {
+  return item.state === 'held' && !isRefused(item);
 }
 
 function shown({ id, op, path, json, madeAt, state }) {
   return { id, op, path, ...(json === undefined ? {} : { json }), madeAt, state };
-}
-
-function newId() {
-  // Absent on pages without a secure context.
-  return (
-    globalThis.crypto?.randomUUID?.() ??
-    `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}-${Math.random().toString(36).slice(2)}`
-  );
 }

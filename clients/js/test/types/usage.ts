@@ -87,6 +87,14 @@ export async function usage(signal: AbortSignal): Promise<void> {
     console.log(result.conflict.current?.value);
     await result.conflict.resolve({ name: 'both' });
   }
+  if (result.state === 'refused') await result.refused.retry({ unconditional: true });
+  for (const refused of await client.queue.refused()) {
+    console.log(refused.path, refused.status?.toFixed(), refused.hint);
+    await refused.discard();
+  }
+  client.on('refused', async ({ path, status, resolve }) => console.log(path, status, await resolve(1)));
+  client.on('stalled', ({ waited, hint }) => console.log(waited, hint, client.feedWay));
+  live.on('interrupted', ({ error }) => console.log(error.code));
   try {
     await client.put('a', 1);
   } catch (error) {
