@@ -18,6 +18,9 @@ const DURABILITIES = ['disk', 'os', 'memory'];
 const ANTI_ENTROPY_INTERVAL_MIN_MS = 1000;
 const SERVER_NAME_BYTES_MAX = 64;
 const VERSIONS_MAX = 2 ** 32 - 1;
+// What a message between nodes may carry: see crates/replica/src/config.rs.
+const VALUE_BYTES_PROTOCOL_MAX = 16 * 1024 * 1024;
+const VALUE_DEPTH_PROTOCOL_MAX = 126;
 
 /** The options that a server has when none is given. */
 function getDefaultConfig() {
@@ -42,6 +45,10 @@ function getDefaultConfig() {
     clusterSecret: null,
     allowedHosts: [],
     allowedOrigins: [],
+    limits: {
+      valueBytes: 1048576,
+      valueDepth: 64,
+    },
   };
 }
 
@@ -58,6 +65,7 @@ function integer(value, option, min, max) {
 
 function text(value, option) {
   check(typeof value === 'string' && value !== '', option, 'must be a text that is not empty', value);
+  check(!/\p{Surrogate}|\u0000/u.test(value), option, 'must be a text of whole characters, without NUL', value);
   return value;
 }
 
@@ -143,7 +151,7 @@ function checkConfig(options = {}) {
   }
   for (const name of Object.keys(options)) if (!(name in defaults)) unknown(name);
 
-  const { sync, conflict } = merged;
+  const { sync, conflict, limits } = merged;
   const interval = sync.antiEntropyInterval;
   check(
     interval === null || (Number.isFinite(interval) && interval >= ANTI_ENTROPY_INTERVAL_MIN_MS),
@@ -165,6 +173,7 @@ function checkConfig(options = {}) {
     `must be a text of 1 to ${SERVER_NAME_BYTES_MAX} bytes`,
     merged.serverID,
   );
+  optionalText(merged.serverID, 'serverID');
   check(DURABILITIES.includes(merged.durability), 'durability', `must be one of ${DURABILITIES.join(', ')}`, merged.durability);
   return {
     port: integer(merged.port, 'port', 1, 65535),
@@ -182,6 +191,8 @@ function checkConfig(options = {}) {
     clusterSecret: optionalText(merged.clusterSecret, 'clusterSecret'),
     allowedHosts: texts(merged.allowedHosts, 'allowedHosts'),
     allowedOrigins: texts(merged.allowedOrigins, 'allowedOrigins'),
+    valueBytesMax: integer(limits.valueBytes, 'limits.valueBytes', 1, VALUE_BYTES_PROTOCOL_MAX),
+    valueDepthMax: integer(limits.valueDepth, 'limits.valueDepth', 1, VALUE_DEPTH_PROTOCOL_MAX),
   };
 }
 
@@ -190,4 +201,4 @@ function unknown(name) {
   warn('REJOIN_OPTION', `option "${name}" is not one of createServer's; it has no effect`);
 }
 
-module.exports = { getDefaultConfig, checkConfig, checkStrategy, checkResolver, checkPath };
+module.exports = { getDefaultConfig, checkConfig, checkPeer, checkStrategy, checkResolver, checkPath };

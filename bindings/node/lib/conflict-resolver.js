@@ -44,24 +44,38 @@ class ConflictResolver {
   }
 
   /**
-   * What two versions, `{ value, timestamp, origin, vectorClock }`, come to. One that saw the other replaces it; a strategy
-   * decides only where neither did. The clock of the outcome covers both.
+   * What two versions, `{ value, timestamp, origin, vectorClock }`, come to: of two that did not see each other, as a server
+   * resolves the conflict; of one that saw the other, as a `put` of it where that one was. The clock of the outcome covers both.
    */
   resolve(path, local, remote) {
     if (local === null || local === undefined) return remote ?? null;
     if (remote === null || remote === undefined) return local;
     const clock = new VectorClock(local.vectorClock ?? {});
     switch (clock.compare(remote.vectorClock ?? {})) {
-      case 1:
       case 2:
         return local;
+      case 1:
+        return this.#replaced(path, remote, local);
       case -1:
-        return remote;
+        return this.#replaced(path, local, remote);
       default: {
         const [older, newer] = isNewer(local, remote) ? [remote, local] : [local, remote];
         const outcome = this.#concurrent(path, older, newer);
         return { ...outcome, vectorClock: clock.merge(remote.vectorClock).toJSON() };
       }
+    }
+  }
+
+  /** A version that saw the one that it is to replace. A delete replaces everything, and is replaced by everything. */
+  #replaced(path, first, later) {
+    if (isDelete(first) || isDelete(later)) return later;
+    switch (this.#policy.strategy(path)) {
+      case 'first-write-wins':
+        return { ...first, vectorClock: later.vectorClock };
+      case 'merge-fields':
+        return merged(first, later);
+      default:
+        return later;
     }
   }
 
@@ -71,8 +85,7 @@ class ConflictResolver {
         return isDelete(older) ? newer : older;
       case 'merge-fields':
         if (isDelete(newer)) return isDelete(older) ? newer : older;
-        if (!isFields(newer.value) || !isFields(older.value)) return newer;
-        return { ...newer, value: { ...newer.value, ...missing(older.value, newer.value) } };
+        return merged(older, newer);
       case 'custom':
         return this.#custom(path, older, newer);
       default:
@@ -91,6 +104,13 @@ class ConflictResolver {
       return newer;
     }
   }
+}
+
+/** The newer one, with the fields of the older that it does not mention. */
+function merged(older, newer) {
+  if (!isFields(newer.value) || !isFields(older.value)) return newer;
+  const kept = missing(older.value, newer.value);
+  return Object.keys(kept).length === 0 ? newer : { ...newer, value: { ...newer.value, ...kept } };
 }
 
 /** The members of `from` that `object` has not. */

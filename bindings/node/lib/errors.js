@@ -1,12 +1,12 @@
 'use strict';
 
 /**
- * An operation was not done; nothing is half-done after it. `code` is for programs, `hint` says what to do, `retryable`
- * whether the same call may succeed later.
+ * An operation was not done; nothing is half-done after it. `code` is for programs, `hint` says what to do (the message does
+ * not, so that who shows both says it once), `retryable` whether the same call may succeed later.
  */
 class RejoinError extends Error {
   constructor(code, message, { hint = null, retryable = false } = {}) {
-    super(hint === null ? message : `${message} (${hint})`);
+    super(message);
     this.name = 'RejoinError';
     this.code = code;
     this.hint = hint;

@@ -43,8 +43,8 @@ export interface ServerOptions {
   /** Directory of the database; made when it is not there. Default: `./db`. */
   dbPath?: string;
   /** URLs of peers to keep a link to. */
-  peers?: string[];
-  /** A name of this server for people, 1 to 64 bytes. Its id, the key in every `vectorClock`, is `server.serverID`. */
+  peers?: readonly string[];
+  /** A name of this server, 1 to 64 bytes: `server.serverID`, which peers are told. The key in every `vectorClock` is `server.nodeID`. */
   serverID?: string | null;
   sync?: {
     /** Milliseconds between comparisons with the peers, at least 1000; `null`: only on request. Default: 60000. */
@@ -67,6 +67,13 @@ export interface ServerOptions {
   allowedHosts?: string[];
   /** Origins of pages that may use this server, such as `https://app.example.com`. */
   allowedOrigins?: string[];
+  /** What values may be at most; those of peers may be more. */
+  limits?: {
+    /** Bytes of the JSON text, up to 16 MiB. Default: 1048576. */
+    valueBytes?: number;
+    /** Levels of arrays and objects, up to 126. Default: 64. */
+    valueDepth?: number;
+  };
 }
 
 /** What a write led to: the value after the resolution of conflicts. */
@@ -128,6 +135,8 @@ export interface ConnectionStats {
 
 /** What a comparison with the peers did. */
 export interface AntiEntropyReport {
+  /** What was compared: everything, whatever was asked for. */
+  prefix: '';
   /** Peers compared. */
   peers: number;
   /** Of these, those that are equal now. */
@@ -142,21 +151,31 @@ export interface AntiEntropyReport {
 /** A node with an HTTP API on its port. */
 export class P2PServer {
   constructor(options?: ServerOptions);
-  /** The id of this node, the key of its writes in every `vectorClock`; `null` before the first start. */
+  /** The name that was chosen; without one, the same as `nodeID`. */
   readonly serverID: string | null;
+  /** The id of this node, the key of its writes in every `vectorClock`; `null` before the first start. */
+  readonly nodeID: string | null;
   readonly port: number;
   readonly dbPath: string;
-  readonly peers: string[];
+  /** The URLs that are dialed. Frozen: see `addPeer`. */
+  readonly peers: readonly string[];
+  /** Keeps a link to a peer from now on; false when it does already. */
+  addPeer(url: string): boolean;
+  /** Ends the link to a peer, and does not dial it any more; false when it was not dialed. */
+  removePeer(url: string): boolean;
   /** Opens the database, listens, and dials the peers. */
   start(): Promise<void>;
   /** Lets the database, the port and the process go. May be called at any time, and again. */
   close(): Promise<void>;
-  /** Stores a value; `null` deletes. Resolves once the write is as durable as configured. */
+  /**
+   * Stores a value as JSON.stringify has it; `null` deletes. Resolves once the write is as durable as configured. This and what
+   * else gives a promise waits for the start.
+   */
   put<T = any>(path: string, value: T): Promise<WriteResult<T>>;
   get<T = any>(path: string): Promise<T | null>;
   /** Resolves to false when there is nothing to delete. */
   del(path: string): Promise<boolean>;
-  /** Every value whose path begins with `prefix`, in path order. */
+  /** Every value whose path begins with `prefix`, in path order. A limit of 0 or `null` is none. */
   scan<T = any>(prefix?: string, options?: { limit?: number | null }): Promise<Entry<T>[]>;
   /** Tells of changes of the path, of what is below it and of its ancestors; `null` for a delete. */
   subscribe<T = any>(path: string, callback: (value: T | null, path: string) => unknown): Promise<() => void>;
@@ -164,7 +183,7 @@ export class P2PServer {
   getVersionHistory<T = any>(path: string): HistoryEntry<T>[];
   setConflictStrategy(path: string, strategy: Strategy): void;
   registerConflictResolver<T = any>(path: string, resolver: Resolver<T>): void;
-  /** Compares this node with its peers, and exchanges what differs, wherever it is; resolves when that is done. */
+  /** Compares this node with its peers, and exchanges what differs; resolves when that is done. Everything is compared. */
   runAntiEntropy(prefix?: string): Promise<AntiEntropyReport>;
   /** The newest write of each node that this one has. */
   getVectorClock(): Clock;
@@ -175,9 +194,10 @@ export class P2PServer {
 export function createServer(options?: ServerOptions): P2PServer;
 
 /** The options that a server has when none is given. */
-export function getDefaultConfig(): Required<Omit<ServerOptions, 'sync' | 'conflict'>> & {
+export function getDefaultConfig(): Required<Omit<ServerOptions, 'sync' | 'conflict' | 'limits'>> & {
   sync: Required<NonNullable<ServerOptions['sync']>>;
   conflict: Required<ConflictOptions>;
+  limits: Required<NonNullable<ServerOptions['limits']>>;
 };
 
 /** How many writes of each node something has seen. */
@@ -186,11 +206,11 @@ export class VectorClock {
   static fromJSON(json: unknown): VectorClock;
   get(node: string): number;
   entries(): [node: string, count: number][];
-  /** Counts one more write of a node; changes this clock and returns it. */
-  increment(node: string): this;
+  /** Counts one more write of a node, nothing for `null`; changes this clock and returns it. */
+  increment(node?: string | null): this;
   clone(): VectorClock;
-  /** Takes over what another clock has seen beyond this one; changes this clock and returns it. */
-  merge(other: unknown): this;
+  /** A new clock that has seen what this one and another one have; changes neither. */
+  merge(other: unknown): VectorClock;
   /** 1: after the other, -1: before, 0: concurrent, 2: identical. */
   compare(other: unknown): 1 | -1 | 0 | 2;
   isBefore(other: unknown): boolean;
@@ -204,7 +224,10 @@ export class VectorClock {
   toString(): string;
 }
 
-/** What two versions of a path come to: the rules of the engine, for use on their own. */
+/**
+ * What two versions of a path come to: the rules of the engine, for use on their own. One that saw the other comes to what a `put`
+ * of it there would.
+ */
 export class ConflictResolver {
   constructor(conflict?: ConflictOptions);
   resolve<T = any>(path: string, local: VersionData<T>, remote: VersionData<T>): VersionData<T>;

@@ -3,6 +3,7 @@
 // One call of a custom resolver: what it gets, and what may come back.
 
 const { RejoinError, shown } = require('./errors.js');
+const { stringify } = require('./json.js');
 
 const PUBLIC = ({ value, timestamp, origin, vectorClock }) => ({ value, timestamp, origin, vectorClock });
 
@@ -18,16 +19,16 @@ function callResolver(resolver, path, local, remote) {
   if (typeof result !== 'object' || result === null || Array.isArray(result)) {
     throw refuse(`returned ${shown(result)} instead of { value, timestamp, origin, vectorClock }`);
   }
-  if (result.value !== null && !isJSON(result.value)) {
-    throw refuse(`returned a value that JSON cannot hold: ${shown(result.value)}`);
+  if (result.value !== null) {
+    let text;
+    try {
+      text = stringify(result.value);
+    } catch (error) {
+      throw refuse(`returned a value that JSON cannot hold: ${error.message}`);
+    }
+    if (text === undefined || text === 'null') throw refuse(`returned a value that JSON cannot hold: ${shown(result.value)}`);
   }
   return result;
-}
-
-/** Whether a value has a JSON text that is not `null`. */
-function isJSON(value) {
-  const text = JSON.stringify(value);
-  return text !== undefined && text !== 'null';
 }
 
 /** The answer for the native half, as JSON text. `null` stands for a delete. */

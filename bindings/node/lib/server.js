@@ -1,10 +1,12 @@
 'use strict';
 
+const { statSync } = require('node:fs');
 const path = require('node:path');
 const { RejoinError, OptionError, shown, warn } = require('./errors.js');
-const { checkConfig, checkPath, checkResolver, checkStrategy } = require('./config.js');
+const { checkConfig, checkPath, checkPeer, checkResolver, checkStrategy } = require('./config.js');
 const { Policy } = require('./policy.js');
 const { callResolver, answer } = require('./resolve.js');
+const { stringify } = require('./json.js');
 const { load } = require('./native.js');
 
 // Kinds of operations and of messages: see bindings/node/src/operation.rs and shapes.rs.
@@ -22,6 +24,9 @@ const CLOSE_ID = 1;
 /** Operations of one turn of the event loop are handed over together, unless their text is longer than this. */
 const BATCH_CHARS_MAX = 256 * 1024;
 
+/** Runs something after the code that runs now. Not by `queueMicrotask` or a timer: tests put fakes in the place of those. */
+const soon = (run) => void Promise.resolve().then(run);
+
 /** A running node with an HTTP API, made of the options of `createServer`. */
 class P2PServer {
   #config;
@@ -36,14 +41,23 @@ class P2PServer {
   #batch = '';
   #starting = null;
   #closing = null;
+  /** What was asked before the server had started, in order. */
+  #early = [];
+  #peers;
 
   constructor(options) {
     this.#config = checkConfig(options);
     this.#policy = new Policy(this.#config);
+    this.#peers = Object.freeze([...this.#config.peers]);
+  }
+
+  /** The name that was chosen for this server; without one, its `nodeID`. */
+  get serverID() {
+    return this.#config.serverID ?? this.#id;
   }
 
   /** The id of this node, the key of its writes in every vectorClock. It is in the database: `null` before the first start. */
-  get serverID() {
+  get nodeID() {
     return this.#id;
   }
 
@@ -55,8 +69,22 @@ class P2PServer {
     return this.#config.dbPath;
   }
 
+  /** The URLs that are dialed. The array cannot be changed: see `addPeer` and `removePeer`. */
   get peers() {
-    return [...this.#config.peers];
+    return this.#peers;
+  }
+
+  /** Keeps a link to a peer from now on; false when it does already. Of a server that starts again, the options count. */
+  addPeer(url) {
+    checkPeer(url, 'url');
+    return this.#changePeers('addPeer', url, !this.#peers.some((peer) => isSame(peer, url)), [...this.#peers, url]);
+  }
+
+  /** Ends the link to a peer and does not dial it any more; false when it was not dialed. */
+  removePeer(url) {
+    checkPeer(url, 'url');
+    const left = this.#peers.filter((peer) => !isSame(peer, url));
+    return this.#changePeers('removePeer', url, left.length < this.#peers.length, left);
   }
 
   /** Opens the database, listens, and dials the peers. After a failure it can be called again. */
@@ -67,20 +95,29 @@ class P2PServer {
       ({ id }) => {
         this.#id = id;
         this.#state = 'running';
+        this.#takeEarly(({ run }) => run());
       },
-      (error) => {
+      (failed) => {
+        const error = whyNot(failed, this.#config.dbPath);
         this.#native = null;
         this.#state = 'new';
+        this.#takeEarly(({ reject }) => reject(error));
         throw error;
       },
     );
     return this.#starting;
   }
 
+  #takeEarly(take) {
+    const early = this.#early;
+    this.#early = [];
+    early.forEach(take);
+  }
+
   async #open() {
     const { NativeServer } = load();
     const { defaultStrategy, pathStrategies, customResolvers, serverID, dbPath, ...rest } = this.#config;
-    const settings = { ...rest, dbPath: path.resolve(dbPath), name: serverID, policy: this.#policy };
+    const settings = { ...rest, peers: this.#peers, dbPath: path.resolve(dbPath), name: serverID, policy: this.#policy };
     const started = new Promise((resolve, reject) => this.#pending.set(START_ID, { resolve, reject, items: null }));
     this.#native = new NativeServer(JSON.stringify(settings), () => this.#drain());
     return started;
@@ -96,6 +133,7 @@ class P2PServer {
     if (this.#state === 'starting') await this.#starting.catch(() => {});
     if (this.#state === 'new') {
       this.#state = 'closed';
+      this.#takeEarly(({ reject }) => reject(new RejoinError('closed', 'the server was closed before it was started')));
       return;
     }
     this.#state = 'closing';
@@ -118,12 +156,15 @@ class P2PServer {
     if (value === null) return this.#ask(DEL, path, '0');
     let text;
     try {
-      text = JSON.stringify(value);
+      text = stringify(value);
     } catch (error) {
       return Promise.reject(new OptionError('value', `cannot be written as JSON: ${error.message}`));
     }
     if (text === undefined || text === 'null') {
       return Promise.reject(new OptionError('value', `cannot be written as JSON: ${shown(value)}; null deletes`));
+    }
+    if (HALF_PAIR.test(text)) {
+      return Promise.reject(new RejoinError('invalid_json', 'a text in the value has half of a surrogate pair, which is no character', CUT));
     }
     return this.#ask(PUT, path, text);
   }
@@ -138,13 +179,13 @@ class P2PServer {
     return this.#ask(REMOVE, path, '0');
   }
 
-  /** Every value whose path begins with `prefix`, in path order, at most `limit`. */
+  /** Every value whose path begins with `prefix`, in path order, at most `limit`; 0 and `null` are no limit. */
   scan(prefix = '', options = {}) {
-    const limit = options?.limit ?? null;
-    if (limit !== null && !(Number.isSafeInteger(limit) && limit > 0)) {
-      return Promise.reject(new OptionError('limit', `must be a whole number above 0, not ${shown(limit)}`));
+    const limit = options?.limit ?? 0;
+    if (!(Number.isSafeInteger(limit) && limit >= 0)) {
+      return Promise.reject(new OptionError('limit', `must be a whole number, 0 for no limit, not ${shown(limit)}`));
     }
-    return this.#ask(SCAN, prefix, String(limit));
+    return this.#ask(SCAN, prefix, limit === 0 ? 'null' : String(limit));
   }
 
   /**
@@ -155,15 +196,19 @@ class P2PServer {
     if (typeof callback !== 'function') {
       return Promise.reject(new OptionError('callback', `must be a function, not ${shown(callback)}`));
     }
-    const id = this.#next;
-    const asked = this.#ask(SUBSCRIBE, path, '0');
-    if (this.#state === 'running') this.#subscriptions.set(id, callback);
+    let subscription;
+    const asked = this.#ask(SUBSCRIBE, path, '0', (id) => {
+      subscription = id;
+      this.#subscriptions.set(id, { callback, hasFailed: false });
+    });
     return asked.then(
       () => () => {
-        if (this.#subscriptions.delete(id) && this.#state === 'running') this.#add(this.#next++, UNSUBSCRIBE, '""', id);
+        if (this.#subscriptions.delete(subscription) && this.#state === 'running') {
+          this.#add(this.#next++, UNSUBSCRIBE, '""', subscription);
+        }
       },
       (error) => {
-        this.#subscriptions.delete(id);
+        this.#subscriptions.delete(subscription);
         throw error;
       },
     );
@@ -188,9 +233,13 @@ class P2PServer {
     this.#change('registerConflictResolver', () => this.#policy.register(at, resolver));
   }
 
-  /** Compares this node with its peers and exchanges what differs; resolves when that is done. */
-  runAntiEntropy(prefix = '') {
-    return this.#ask(ANTI_ENTROPY, prefix, '0');
+  /**
+   * Compares this node with its peers and exchanges what differs; resolves when that is done. Everything is compared, the prefix
+   * as well, and the report says so: what a delete has removed can only be told of two whole stores.
+   */
+  async runAntiEntropy(prefix = '') {
+    const report = await this.#ask(ANTI_ENTROPY, prefix, '0');
+    return { prefix: '', ...report };
   }
 
   /** The newest write of each node that this one has. */
@@ -207,31 +256,41 @@ class P2PServer {
   }
 
   #refusal(what) {
-    const [code, message] = {
-      new: ['not_started', 'the server has not been started: await start() first'],
-      starting: ['not_started', 'the server has not started yet: await start() first'],
-      running: ['already_started', 'the server has been started already'],
-      closing: ['closed', 'the server is closing'],
-      closed: ['closed', 'the server is closed: create another one'],
+    const [code, message, hint] = {
+      new: ['not_started', 'the server has not been started', 'await start() first'],
+      starting: ['not_started', 'the server has not started yet', 'await the start() that was called'],
+      running: ['already_started', 'the server has been started already', 'start() is called once'],
+      closing: ['closed', 'the server is closing', 'create another one'],
+      closed: ['closed', 'the server is closed', 'create another one'],
     }[this.#state];
-    return new RejoinError(code, `${what}: ${message}`);
+    return new RejoinError(code, `${what}: ${message}`, { hint });
   }
 
-  /** Asks for something that is done elsewhere; `argument` is JSON text. */
-  #ask(kind, path, argument) {
-    if (this.#state !== 'running') return Promise.reject(this.#refusal(NAMES[kind]));
-    if (typeof path !== 'string') {
-      return Promise.reject(new OptionError(kind === SCAN || kind === ANTI_ENTROPY ? 'prefix' : 'path', `must be a text, not ${shown(path)}`));
+  /**
+   * Asks for something that is done elsewhere; `argument` is JSON text. Before the server has started, it waits for that.
+   * `begun` is told the id under which it is asked.
+   */
+  #ask(kind, path, argument, begun) {
+    try {
+      checkText(path, kind === SCAN || kind === ANTI_ENTROPY ? 'prefix' : 'path');
+    } catch (error) {
+      return Promise.reject(error);
     }
-    const id = this.#next++;
+    if (this.#state === 'closing' || this.#state === 'closed') return Promise.reject(this.#refusal(NAMES[kind]));
     return new Promise((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject, items: null });
-      this.#add(id, kind, JSON.stringify(path), argument);
+      const run = () => {
+        const id = this.#next++;
+        this.#pending.set(id, { resolve, reject, items: null });
+        begun?.(id);
+        this.#add(id, kind, JSON.stringify(path), argument);
+      };
+      if (this.#state === 'running') run();
+      else this.#early.push({ run, reject });
     });
   }
 
   #add(id, kind, text, argument) {
-    if (this.#batch === '') queueMicrotask(() => this.#flush());
+    if (this.#batch === '') soon(() => this.#flush());
     this.#batch += `${this.#batch === '' ? '[' : ','}[${id},${kind},${text},${argument}]`;
     if (this.#batch.length > BATCH_CHARS_MAX) this.#flush();
   }
@@ -259,6 +318,24 @@ class P2PServer {
     // A server that is starting hears of it when it has.
     if (this.#state === 'starting') this.#starting.then(() => this.#tellPolicy()).catch(() => {});
     else if (this.#state === 'running') this.#tellPolicy();
+  }
+
+  /** Changes which peers are dialed: of a server that runs at once, of another one from its start on. */
+  #changePeers(what, url, isChange, peers) {
+    if (this.#state === 'closing' || this.#state === 'closed') throw this.#refusal(what);
+    const tell = () => (what === 'addPeer' ? this.#native.addPeer(url) : this.#native.removePeer(url));
+    if (this.#state === 'running') {
+      try {
+        tell();
+      } catch (error) {
+        throw unpacked(error);
+      }
+    } else if (this.#state === 'starting') {
+      // It hears of it when it has started.
+      this.#early.push({ run: tell, reject: () => {} });
+    }
+    if (isChange) this.#peers = Object.freeze(peers);
+    return isChange;
   }
 
   #tellPolicy() {
@@ -301,18 +378,21 @@ class P2PServer {
       return;
     }
     this.#pending.delete(id);
-    if (kind === 1) pending.reject(new RejoinError(answer.code, answer.message, answer));
+    if (kind === 1) pending.reject(failure(answer));
     else pending.resolve(pending.items === null ? answer : pending.items.concat(answer));
   }
 
   #deliver(id, path, value) {
-    const callback = this.#subscriptions.get(id);
-    if (callback === undefined) return;
+    const subscription = this.#subscriptions.get(id);
+    if (subscription === undefined) return;
     const failed = (error) => {
-      warn('REJOIN_CALLBACK', `a callback of subscribe threw at "${path}": ${error?.stack ?? shown(error)}`);
+      // Once: a callback that fails at every change would say nothing else any more.
+      if (subscription.hasFailed) return;
+      subscription.hasFailed = true;
+      warn('REJOIN_CALLBACK', `a callback of subscribe threw at "${path}", which is said once: ${error?.stack ?? shown(error)}`);
     };
     try {
-      const result = callback(value, path);
+      const result = subscription.callback(value, path);
       if (typeof result?.then === 'function') Promise.resolve(result).catch(failed);
     } catch (error) {
       failed(error);
@@ -334,15 +414,53 @@ class P2PServer {
 
 const NAMES = { [GET]: 'get', [PUT]: 'put', [DEL]: 'put', [REMOVE]: 'del', [SCAN]: 'scan', [SUBSCRIBE]: 'subscribe', [ANTI_ENTROPY]: 'runAntiEntropy' };
 
+/** A path or prefix as text. What else is wrong with it is found by the native half, which gets it as text of UTF-8. */
 function checkText(value, name) {
   if (typeof value !== 'string') throw new OptionError(name, `must be a text, not ${shown(value)}`);
+  if (!/\p{Surrogate}/u.test(value)) return;
+  throw new RejoinError('invalid_path', `the ${name} ${shown(value)} has half of a surrogate pair, which is no character`, CUT);
 }
+
+const CUT = { hint: 'it was cut in the middle of a character: cut texts between code points, as [...text] has them' };
+
+/** What JSON.stringify makes of half of a pair; whole ones it leaves as they are. */
+const HALF_PAIR = /(?:^|[^\\])(?:\\\\)*\\ud[89a-f]/;
+
+/** Why a server did not start, where it is because of its directory. */
+function whyNot(error, dbPath) {
+  if (error.code !== 'storage_failed') return error;
+  const file = firstThere(path.resolve(dbPath));
+  if (file !== undefined) return new OptionError('dbPath', `must be a directory, and ${shown(file)} is a file`);
+  const hint = `check that this user can read and write ${dbPath}, then start again: every answered write is kept`;
+  return new RejoinError(error.code, error.message, { hint });
+}
+
+/** What is there of a path, if that is no directory. */
+function firstThere(at) {
+  try {
+    return statSync(at).isDirectory() ? undefined : at;
+  } catch {
+    return at === path.dirname(at) ? undefined : firstThere(path.dirname(at));
+  }
+}
+
+const isSame = (peer, other) => new URL(peer).href === new URL(other).href;
+
+/** What to do, where it is a matter of options of this package. */
+const HINTS = {
+  too_large: 'split the value over several paths, or raise the option limits.valueBytes',
+  too_deep: 'flatten the value, split it over several paths, or raise the option limits.valueDepth',
+  locked: 'close the server that has it, or choose another dbPath',
+  listen_failed: 'choose another port or host, or stop what uses it',
+};
+
+const failure = (parts) => new RejoinError(parts.code, parts.message, { ...parts, hint: HINTS[parts.code] ?? parts.hint });
 
 /** An error of the native half, which has its parts as JSON in its message. */
 function unpacked(error) {
   try {
     const [, , parts] = JSON.parse(error.message);
-    return new RejoinError(parts.code, parts.message, parts);
+    return failure(parts);
   } catch {
     return error;
   }

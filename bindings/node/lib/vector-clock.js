@@ -16,7 +16,7 @@ function entriesOf(clock) {
  * How many writes of each node something has seen.
  *
  * Entries that are no whole number from 0 up are 0, those that are undefined are ignored, and a node without an entry has
- * 0. `increment` and `merge` change the clock and return it; `clone` before them to keep it.
+ * 0. `increment` changes the clock and returns it; `merge` gives a new one and changes neither.
  */
 class VectorClock {
   #entries = new Map();
@@ -48,8 +48,9 @@ class VectorClock {
     return [...this.#entries].sort(([a], [b]) => (a < b ? -1 : 1));
   }
 
-  /** Counts one more write of a node. */
+  /** Counts one more write of a node; of no node, nothing. */
   increment(node) {
+    if (node === null || node === undefined) return this;
     if (typeof node !== 'string' || node === '') throw new TypeError(`increment: the id of a node is a text, not ${shown(node)}`);
     this.#entries.set(node, this.get(node) + 1);
     return this;
@@ -59,12 +60,13 @@ class VectorClock {
     return new VectorClock(this);
   }
 
-  /** Takes over what another clock has seen beyond this one. */
+  /** A new clock that has seen what this one and another one have. */
   merge(other) {
+    const merged = this.clone();
     for (const [node, value] of entriesOf(other) ?? []) {
-      if (value !== undefined) this.#entries.set(node, Math.max(this.get(node), entryOf(value)));
+      if (value !== undefined) merged.#entries.set(node, Math.max(merged.get(node), entryOf(value)));
     }
-    return this;
+    return merged;
   }
 
   /** 1: this one is after the other, -1: before, 0: neither (so is every clock with what is none), 2: identical. */
@@ -112,7 +114,7 @@ class VectorClock {
     const theirs = entriesOf(other) === undefined ? new VectorClock() : other instanceof VectorClock ? other : new VectorClock(other);
     const order = this.compare(theirs);
     if (order !== 0) return order === -1 ? theirs : this;
-    const nodes = this.clone().merge(theirs).entries();
+    const nodes = this.merge(theirs).entries();
     const [differs] = nodes.find(([node]) => this.get(node) !== theirs.get(node));
     return this.get(differs) > theirs.get(differs) ? this : theirs;
   }

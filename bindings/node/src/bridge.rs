@@ -81,6 +81,20 @@ impl NativeServer {
         set().map_err(failed)
     }
 
+    /// Keeps a link to a peer from now on; false when it does already.
+    #[napi]
+    pub fn add_peer(&self, url: String) -> napi::Result<bool> {
+        let _entered = runtime().map_err(|error| refused(&error))?.enter();
+        self.server.node().and_then(|node| node.add_peer(&url)).map_err(failed)
+    }
+
+    /// Stops dialing a peer and ends that link; false when it was not dialed.
+    #[napi]
+    pub fn remove_peer(&self, url: String) -> napi::Result<bool> {
+        let _entered = runtime().map_err(|error| refused(&error))?.enter();
+        self.server.node().map(|node| node.remove_peer(&url)).map_err(failed)
+    }
+
     /// The superseded versions of a path, newest first, as a JSON array.
     #[napi]
     pub fn history(&self, path: String) -> napi::Result<String> {

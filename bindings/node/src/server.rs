@@ -280,7 +280,7 @@ async fn write(server: Arc<Server>, node: Node, id: u64, path: String, change: C
 async fn written(node: &Node, path: String, change: Change, told: Told) -> Result<String, Error> {
     let parsed = Path::parse(&path)?;
     let (condition, observed) = (Condition::Always, Observed::All);
-    let write = Write { path: parsed.clone(), change, condition, observed, ttl: None };
+    let write = Write { path: parsed.clone(), change, condition, observed, ttl: None, once: None };
     match node.write(write).await {
         Ok(_) if matches!(told, Told::Whether) => Ok("true".to_owned()),
         Err(Error::NotFound { .. }) if matches!(told, Told::Whether) => Ok("false".to_owned()),

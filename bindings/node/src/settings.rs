@@ -28,6 +28,8 @@ pub(crate) struct Settings {
     cluster_secret: Option<String>,
     allowed_hosts: Vec<String>,
     allowed_origins: Vec<String>,
+    value_bytes_max: usize,
+    value_depth_max: usize,
     pub(crate) policy: Policy,
 }
 
@@ -59,6 +61,8 @@ impl Settings {
             .durability(self.durability.parse::<Durability>()?)
             .anti_entropy_interval(self.anti_entropy_interval.map(Duration::from_millis))
             .max_versions(self.max_versions)
+            .value_bytes_max(self.value_bytes_max)
+            .value_depth_max(self.value_depth_max)
             .default_strategy(default);
         if let Some(name) = &self.name {
             builder = builder.name(name);

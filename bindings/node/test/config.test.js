@@ -18,7 +18,8 @@ test('the defaults are a valid configuration, new each time', () => {
   assert.equal(server.port, 3000);
   assert.equal(server.dbPath, './db');
   assert.deepEqual(server.peers, []);
-  assert.equal(server.serverID, null, 'the id is in the database');
+  assert.equal(server.serverID, null, 'without a name, the id is it, which is in the database');
+  assert.deepEqual(config.limits, { valueBytes: 1048576, valueDepth: 64 });
   assert.doesNotThrow(() => createServer());
 });
 
@@ -36,17 +37,19 @@ test('the options of the README are taken as they are', () => {
     },
   });
   assert.deepEqual(server.peers, ['http://localhost:3001', 'http://192.0.2.7:3000']);
-  server.peers.push('changed');
-  assert.equal(server.peers.length, 2);
+  assert.equal(server.serverID, 'kitchen', 'a name is known before the start');
 });
 
 test('wrong types and values throw at construction and name the option', () => {
   const wrong = {
     port: [0, 65536, 3000.5, '3000', null, NaN],
-    dbPath: ['', 7, null],
+    dbPath: ['', 7, null, 'a\u0000b', 'a\ud800'],
     peers: ['http://localhost:3001', null, {}],
     'peers[0]': [['localhost:3001'], [''], [7], [null], ['ftp://localhost'], ['http://']],
-    serverID: ['', 7, 'x'.repeat(65)],
+    serverID: ['', 7, 'x'.repeat(65), '\udc00'],
+    limits: [null, 7],
+    'limits.valueBytes': [{ limits: { valueBytes: 0 } }, { limits: { valueBytes: 17 * 1024 * 1024 } }, { limits: { valueBytes: '1MiB' } }],
+    'limits.valueDepth': [{ limits: { valueDepth: 0 } }, { limits: { valueDepth: 127 } }],
     'sync.antiEntropyInterval': [{ sync: { antiEntropyInterval: 999 } }, { sync: { antiEntropyInterval: '60000' } }, { sync: { antiEntropyInterval: NaN } }],
     'sync.maxMessageAge': [{ sync: { maxMessageAge: -1 } }, { sync: { maxMessageAge: '1' } }],
     'sync.maxVersions': [{ sync: { maxVersions: -1 } }, { sync: { maxVersions: 1.5 } }, { sync: { maxVersions: '10' } }],
@@ -70,7 +73,7 @@ test('wrong types and values throw at construction and name the option', () => {
   };
   for (const [option, values] of Object.entries(wrong)) {
     for (const value of values) {
-      const nested = option.startsWith('sync.') || option.startsWith('conflict.');
+      const nested = ['sync.', 'conflict.', 'limits.'].some((group) => option.startsWith(group));
       const options = option === 'options' ? value.whole : nested ? value : { [option.replace(/\[.*/, '')]: value };
       assert.throws(
         () => createServer(options),

@@ -117,7 +117,51 @@ test('a worker that is terminated takes its server with it', async (t) => {
   });
 });
 
-test('before the start and after the close everything is refused, with a reason', async (t) => {
+test('what is asked before the start waits for it, in order; what is at hand only after it is refused', async (t) => {
+  const server = await stage(t).made('a', { durability: 'memory' });
+  const heard = [];
+  const asked = [server.put('a', 1), server.put('a', 2), server.subscribe('b', (value) => heard.push(value)), server.del('never')];
+  for (const name of ['getVersionHistory', 'getVectorClock', 'getConnectionStats']) {
+    assert.throws(() => server[name]('a'), { name: 'RejoinError', code: 'not_started', message: new RegExp(`^${name}: `), hint: /start/ }, name);
+  }
+  await assert.rejects(server.put('a//b', NaN), { name: 'OptionError' }, 'what is wrong by itself is said at once');
+  const starting = server.start();
+  asked.push(server.put('a', 3), server.put('b', 4));
+  await assert.rejects(server.start(), { code: 'not_started' });
+  const [first, , unsubscribe, deleted] = await Promise.all(asked);
+  await starting;
+  assert.equal(first.value, 1);
+  assert.equal(deleted, false);
+  assert.equal(await server.get('a'), 3);
+  assert.deepEqual((await server.scan('')).map(({ path }) => path), ['a', 'b']);
+  assert.deepEqual(server.getVersionHistory('a').map(({ value }) => value), [2, 1], 'in the order of the calls');
+  await eventually('the subscriber hears', () => heard.length === 1);
+  unsubscribe();
+  await server.put('b', 5);
+  await server.put('c', 6);
+  assert.deepEqual(heard, [4]);
+});
+
+test('what waits for a start that fails, or never comes, is refused with the reason', async (t) => {
+  const here = stage(t);
+  const taken = await here.started('a');
+  const failing = await here.made('b', { port: taken.port });
+  const early = failing.put('a', 1);
+  const failed = assert.rejects(failing.start(), { code: 'listen_failed' });
+  await assert.rejects(early, { code: 'listen_failed' });
+  await failed;
+  const again = failing.get('a');
+  await taken.close();
+  await failing.start();
+  assert.equal(await again, null);
+
+  const never = await here.made('c');
+  const waiting = [never.put('a', 1), never.get('a'), never.scan(''), never.subscribe('a', () => {}), never.runAntiEntropy()];
+  await never.close();
+  for (const one of waiting) await assert.rejects(one, { code: 'closed' });
+});
+
+test('after the close everything is refused, with a reason', async (t) => {
   const server = await stage(t).made('a', { durability: 'memory' });
   const calls = {
     put: (s) => s.put('a', 1),
@@ -129,14 +173,10 @@ test('before the start and after the close everything is refused, with a reason'
     getVersionHistory: async (s) => s.getVersionHistory('a'),
     getVectorClock: async (s) => s.getVectorClock(),
     getConnectionStats: async (s) => s.getConnectionStats(),
+    addPeer: async (s) => s.addPeer('http://localhost:1'),
+    removePeer: async (s) => s.removePeer('http://localhost:1'),
   };
-  for (const [name, call] of Object.entries(calls)) {
-    await assert.rejects(call(server), { name: 'RejoinError', code: 'not_started', message: new RegExp(`^${name}: .*start`) }, name);
-  }
-  const starting = server.start();
-  await assert.rejects(server.get('a'), { code: 'not_started' });
-  await assert.rejects(server.start(), { code: 'not_started' });
-  await starting;
+  await server.start();
   await assert.rejects(server.start(), { code: 'already_started' });
   const unsubscribe = await server.subscribe('a', () => {});
   const unanswered = Promise.allSettled([server.put('a', 1), server.get('b'), server.scan(''), server.runAntiEntropy()]);
@@ -156,6 +196,69 @@ test('before the start and after the close everything is refused, with a reason'
   await assert.rejects(server.start(), { code: 'closed' });
   assert.equal(typeof server.serverID, 'string');
 });
+
+test('a dbPath that is a file is refused as that, before and behind it', async (t) => {
+  const here = stage(t);
+  const file = path.join(here.directory, 'a-file');
+  writeFileSync(file, 'x');
+  for (const dbPath of [file, path.join(file, 'db'), path.join(file, 'further', 'below')]) {
+    const server = await here.made('a', { dbPath });
+    const named = { name: 'OptionError', option: 'dbPath', message: /a-file" is a file/ };
+    const early = assert.rejects(server.get('a'), named);
+    await assert.rejects(server.start(), named);
+    await early;
+  }
+  if (process.platform !== 'linux') return;
+  const other = await here.made('b', { dbPath: '/proc/rejoin-cannot-be-made' });
+  await assert.rejects(other.start(), { code: 'storage_failed', hint: /read and write \/proc\/rejoin/ });
+});
+
+test('a database that this very process has open says so', async (t) => {
+  const here = stage(t);
+  const first = await here.made('a');
+  await first.start();
+  const second = await here.made('a');
+  await assert.rejects(second.start(), { code: 'locked', message: /this very process/, hint: /close the server/ });
+  // Another process says which one.
+  const stdout = await runs(t, `
+    const { createServer } = require('rejoin');
+    createServer({ port: ${await freePort()}, dbPath: ${JSON.stringify(first.dbPath)} }).start().catch((error) => console.log(error.code, error.message));
+  `);
+  assert.match(stdout, new RegExp(`^locked .* another Rejoin process \\(pid ${process.pid}\\)`));
+});
+
+/** Puts clocks that stand still in the place of everything that tells or waits for time, as fake timers of tests do. */
+const STOPPED = `
+  const stand = () => ({ ref() {}, unref() {} });
+  for (const name of ['setTimeout', 'setInterval', 'setImmediate', 'queueMicrotask', 'requestIdleCallback']) globalThis[name] = stand;
+  process.nextTick = stand;
+  process.hrtime = Object.assign(() => [0, 0], { bigint: () => 0n });
+  performance.now = () => 0;
+  globalThis.Date = class extends Date { constructor(...args) { super(...(args.length > 0 ? args : [0])); } static now() { return 0; } };
+`;
+
+for (const when of ['before', 'after']) {
+  test(`a program whose timers are fakes, put in place ${when} the package is loaded`, async (t) => {
+    // Node's own loader and console may wait: the package's callbacks must not.
+    const stdout = await runs(t, `
+      ${when === 'before' ? STOPPED : ''}
+      const { createServer } = require('rejoin');
+      ${when === 'after' ? STOPPED : ''}
+      const server = createServer({ port: ${await freePort()}, conflict: { pathStrategies: { c: 'custom' }, customResolvers: { c: (p, l) => l } } });
+      (async () => {
+        await server.start();
+        const told = new Promise((resolve) => server.subscribe('a', resolve).catch(resolve));
+        const { timestamp } = await server.put('a', { n: 1 });
+        const heard = await told;
+        const answers = [await server.get('a'), heard, (await server.scan('')).length, await server.del('a'), timestamp > 1e12];
+        await server.runAntiEntropy();
+        await server.close();
+        require('node:fs').writeSync(1, JSON.stringify(answers));
+      })();
+    `);
+    assert.equal(stdout, '[{"n":1},{"n":1},1,true,true]');
+  });
+}
 
 test('close may be called at any time, and again', async (t) => {
   const here = stage(t);

@@ -75,7 +75,7 @@ test('statistics tell who is linked, and who is not', async (t) => {
   const { connected, inbound, outbound, peers } = b.getConnectionStats();
   assert.deepEqual({ connected, inbound, outbound }, { connected: 1, inbound: 0, outbound: 1 });
   const kitchen = peers.find(({ state }) => state === 'connected');
-  assert.equal(kitchen.id, a.serverID);
+  assert.equal(kitchen.id, a.nodeID);
   assert.equal(kitchen.name, 'kitchen');
   assert.equal(a.getConnectionStats().inbound, 1);
   await eventually('the other one is being tried', () => {

@@ -5,7 +5,7 @@
 const { test } = require('node:test');
 const assert = require('node:assert/strict');
 const { execFileSync, spawnSync } = require('node:child_process');
-const { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } = require('node:fs');
+const { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const { platform } = require('../lib/native.js');
@@ -38,6 +38,24 @@ test('an installed package finds the binary of its platform, and says where it l
   const { optionalDependencies, dependencies } = JSON.parse(readFileSync(path.join(modules, 'rejoin/package.json'), 'utf8'));
   assert.equal(dependencies, undefined, 'nothing else is needed');
   assert.ok(native in optionalDependencies);
+});
+
+test('a program installs this directory with npm, as the README says, and runs', (t) => {
+  const readme = readFileSync(path.join(PACKAGE, 'README.md'), 'utf8');
+  const [, command] = /^(npm install \S*bindings\/node)\b/m.exec(readme);
+  const directory = mkdtempSync(path.join(os.tmpdir(), 'rejoin-'));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  writeFileSync(path.join(directory, 'package.json'), '{ "name": "program", "private": true }');
+  const [npm, ...words] = command.split(' ');
+  const given = words.map((word) => (word.endsWith('bindings/node') ? PACKAGE : word));
+  execFileSync(npm, [...given, '--offline', '--no-audit', '--no-fund'], { cwd: directory, stdio: 'pipe', shell: process.platform === 'win32' });
+  const program = `
+    const { createServer } = require('rejoin');
+    const server = createServer({ port: 65535, durability: 'memory', host: '0.0.0.0' });
+    server.start().catch((error) => console.log(error.code));`;
+  assert.equal(execFileSync(process.execPath, ['-e', program], { cwd: directory, encoding: 'utf8' }), 'invalid_config\n');
+  const { dependencies } = JSON.parse(readFileSync(path.join(directory, 'package.json'), 'utf8'));
+  assert.match(dependencies.rejoin, /^file:/);
 });
 
 test('the lock file names no registry', () => {

@@ -87,7 +87,7 @@ test('a scan finds values by a prefix of their paths as text', async (t) => {
   assert.deepEqual(await paths(''), await paths());
   assert.deepEqual(await paths('gone'), [], 'deleted entries are left out');
   assert.deepEqual(await paths('users/', { limit: 2 }), ['users/al', 'users/alice']);
-  assert.deepEqual(await paths('users/', { limit: null }), await paths('users/'));
+  for (const limit of [null, undefined, 0]) assert.deepEqual(await paths('users/', { limit }), await paths('users/'), `no limit: ${limit}`);
   const [first] = await server.scan('users/bob');
   assert.deepEqual(Object.keys(first), ['path', 'value', 'timestamp', 'origin', 'vectorClock']);
   assert.deepEqual(first.value, { path: 'users/bob' });
@@ -139,18 +139,30 @@ test('changes of one path are told in order, ending with the newest', async (t) 
   assert.deepEqual(heard, [...heard].sort((a, b) => a - b));
 });
 
-test('a callback that throws or rejects is warned about; the others hear on', async (t) => {
+test('a callback that throws or rejects is warned about once for its subscription; the others hear on', async (t) => {
   const server = await stage(t).started('a');
-  const heard = [];
-  for (const callback of [() => { throw new Error('synchronous'); }, async () => { throw new Error('asynchronous'); }]) {
-    const unsubscribe = await server.subscribe('a', callback);
-    await server.subscribe('a', (value) => heard.push(value));
-    const warned = warning('REJOIN_CALLBACK');
-    await server.put('a', heard.length);
-    assert.match((await warned).message, /synchronous/);
-    await eventually('others hear', () => heard.length > 0);
-    unsubscribe();
+  const warnings = [];
+  const heed = (one) => one.code === 'REJOIN_CALLBACK' && warnings.push(one.message);
+  process.on('warning', heed);
+  t.after(() => process.off('warning', heed));
+  const [heard, called] = [[], { sync: 0, async: 0 }];
+  const ends = [
+    await server.subscribe('a', () => { called.sync++; throw new Error('synchronous'); }),
+    await server.subscribe('a', async () => { called.async++; throw new Error('asynchronous'); }),
+  ];
+  await server.subscribe('a', (value) => heard.push(value));
+  for (let n = 0; n < 20; n++) {
+    await server.put('a', n);
+    await eventually('each is heard', () => heard.at(-1) === n && called.sync > n && called.async > n);
   }
+  await eventually('both are warned about', () => warnings.length >= 2);
+  assert.deepEqual(warnings.map((message) => /a?synchronous/.exec(message)[0]).sort(), ['asynchronous', 'synchronous']);
+  for (const end of ends) end();
+  // Another subscription says so as well.
+  const warned = warning('REJOIN_CALLBACK');
+  await server.subscribe('a', () => { throw new Error('the next one'); });
+  await server.put('a', 'more');
+  assert.match((await warned).message, /the next one/);
 });
 
 test('the history has superseded versions, newest first, deletes too', async (t) => {
@@ -249,6 +261,27 @@ test('the HTTP API is served on the port', async (t) => {
   assert.equal((await fetch(`${api}/users/alice`)).status, 404);
 });
 
+test('an error says what to do once', async (t) => {
+  const { inspect } = require('node:util');
+  const here = stage(t);
+  const server = await here.made('a', { limits: { valueBytes: 10 } });
+  await server.start();
+  const errors = await Promise.all([
+    server.put('a', 'x'.repeat(100)),
+    server.put('a//b', 1),
+    (await here.made('a')).start(),
+    (await here.made('b', { port: server.port })).start(),
+    (await here.made('c', { host: '0.0.0.0' })).start(),
+  ].map((promise) => promise.then(() => assert.fail('it was done'), (error) => error)));
+  for (const error of errors) {
+    const { message, hint } = error;
+    assert.ok(hint.length > 10 && !message.includes(hint), message);
+    assert.equal(inspect(error).split(hint.slice(0, 40)).length, 2, inspect(error));
+    // Not in other words either: advice stands behind a semicolon.
+    assert.ok(!/; (stop|choose|restart|free|restore) /.test(message), message);
+  }
+});
+
 test('what cannot be done is refused with a code and a hint', async (t) => {
   const server = await stage(t).started('a');
   const circular = {};
@@ -268,10 +301,18 @@ test('what cannot be done is refused with a code and a hint', async (t) => {
     }
   }
   assert.throws(() => server.getVersionHistory('a//b'), { name: 'RejoinError', code: 'invalid_path' });
-  await assert.rejects(server.put('a', 'x'.repeat(2 << 20)), { code: 'too_large' });
-  await assert.rejects(server.put('a', '\ud800'), RejoinError);
-  for (const limit of [0, -1, 1.5, '10', NaN]) await assert.rejects(server.scan('a', { limit }), OptionError);
+  await assert.rejects(server.put('a', 'x'.repeat(2 << 20)), { code: 'too_large', hint: /limits\.valueBytes/ });
+  await assert.rejects(server.put('a', JSON.parse('['.repeat(70) + ']'.repeat(70))), { code: 'too_deep', hint: /limits\.valueDepth/ });
+  for (const value of ['\ud800', { a: ['x\udc00'] }, { '\ud83c': 1 }, '\\\ud800']) {
+    await assert.rejects(server.put('a', value), { code: 'invalid_json', message: /surrogate/ }, JSON.stringify(value));
+  }
+  for (const value of ['\\ud800', '\ud83c\udf0d', '\\\\ud83c']) assert.deepEqual((await server.put('whole', value)).value, value);
+  for (const limit of [-1, 1.5, '10', NaN]) await assert.rejects(server.scan('a', { limit }), OptionError);
   await assert.rejects(server.subscribe('a'), OptionError);
   await assert.rejects(server.subscribe('a//b', () => {}), { code: 'invalid_path' });
+  const half = { name: 'RejoinError', code: 'invalid_path', message: /surrogate/ };
+  for (const call of ['put', 'get', 'del', 'scan', 'runAntiEntropy', 'subscribe', 'getVersionHistory']) {
+    await assert.rejects(async () => server[call]('a/\ud800', call === 'subscribe' ? () => {} : call === 'put' ? 1 : undefined), half, call);
+  }
   assert.equal(await server.get('a'), null, 'nothing of all this was done');
 });

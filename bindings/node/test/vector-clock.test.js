@@ -9,14 +9,24 @@ test('increments count the writes of a node', () => {
   clock.increment('a').increment('a').increment('b');
   assert.deepEqual(clock.toJSON(), { a: 2, b: 1 });
   assert.throws(() => clock.increment(7), TypeError);
+  assert.equal(clock.increment(null).increment(undefined).increment(), clock, 'the writes of nobody are none');
+  assert.deepEqual(clock.toJSON(), { a: 2, b: 1 });
 });
 
-test('a clone goes its own way, a merge takes the greater of each entry', () => {
+test('a clone goes its own way; a merge is a new clock with the greater of each entry, and changes neither', () => {
   const clock = new VectorClock({ a: 1, b: 5 });
   const copy = clock.clone().increment('a');
   assert.deepEqual(clock.toJSON(), { a: 1, b: 5 });
+  const other = new VectorClock({ b: 3, c: 1 });
+  const merged = copy.merge(other);
+  assert.deepEqual(merged.toJSON(), { a: 2, b: 5, c: 1 });
+  assert.deepEqual([copy.toJSON(), other.toJSON()], [{ a: 2, b: 5 }, { b: 3, c: 1 }]);
+  merged.increment('a').increment('c');
+  assert.deepEqual([copy.get('a'), other.get('c')], [2, 1], 'nothing is shared');
+  const same = copy.merge(null);
+  assert.notEqual(same, copy, 'also where there is nothing to merge');
   assert.deepEqual(copy.merge({ b: 3, c: 1 }).toJSON(), { a: 2, b: 5, c: 1 });
-  assert.deepEqual(copy.merge(null).merge(7).merge('x').toJSON(), { a: 2, b: 5, c: 1 }, 'nonsense adds nothing');
+  assert.deepEqual(merged.merge(null).merge(7).merge('x').toJSON(), merged.toJSON(), 'nonsense adds nothing');
 });
 
 test('1 is after, -1 before, 0 concurrent, 2 identical, and each has a name', () => {

@@ -27,13 +27,16 @@ test('clocks compare and merge as in the engine', () => {
 test('conflicts come to the same value as in the engine', () => {
   const cases = vectors('conflicts.json');
   assert.ok(cases.length >= 30);
-  for (const { name, path, conflict, local, remote, expected } of cases) {
+  for (const { name, path, conflict, local, remote, expected: met, written } of cases) {
+    // Of versions one of which saw the other, this is about a write where the other one was; the engine's vectors are about states
+    // that meet, and a state in which a strategy has been left out of account cannot come about there.
+    const expected = written ?? met;
     const resolver = new ConflictResolver(conflict);
     const { value, timestamp, origin, vectorClock } = resolver.resolve(path, local, remote);
     assert.deepEqual({ value, timestamp, origin }, { value: expected.value, timestamp: expected.timestamp, origin: expected.origin }, name);
     const concurrent = new VectorClock(local.vectorClock).isConcurrent(remote.vectorClock);
     assert.ok(new VectorClock(vectorClock).isIdentical(expected.vectorClock), name);
-    if (concurrent) {
+    if (concurrent || written) {
       const swapped = resolver.resolve(path, remote, local);
       assert.deepEqual(swapped.value, expected.value, `${name}: in the other order`);
     }

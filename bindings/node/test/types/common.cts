@@ -31,6 +31,10 @@ async function use(): Promise<void> {
   });
   server.setConflictStrategy('users', 'vector-dominance');
   const { equal } = await server.runAntiEntropy();
+  const changed: boolean[] = [server.addPeer('http://localhost:3002'), server.removePeer('http://localhost:3002')];
+  const ids: (string | null)[] = [server.serverID, server.nodeID, ...server.peers];
+  const merged: VectorClock = new VectorClock().increment(null).merge({ a: 1 });
+  createServer({ limits: { valueBytes: getDefaultConfig().limits.valueBytes * 2 } });
   const seen = VectorClock.fromJSON(server.getVectorClock()).compare({ a: 1 });
   const linked: number = server.getConnectionStats().connected;
   await server.close().catch((error: unknown) => (error instanceof RejoinError ? error.hint : error));
@@ -38,12 +42,14 @@ async function use(): Promise<void> {
   const interval: number | null = getDefaultConfig().sync.antiEntropyInterval;
   const data = { value: 1, timestamp: 1, origin: 'a', vectorClock: { a: 1 } };
   const resolved: number | null = new ConflictResolver().resolve<number>('x', data, data).value;
-  void [name, own, timestamp, user, gone, users, versions, equal, seen, linked, interval, resolved];
+  void [changed, ids, merged, name, own, timestamp, user, gone, users, versions, equal, seen, linked, interval, resolved];
 
   // @ts-expect-error: a port is a number
   createServer({ port: '3000' });
   // @ts-expect-error: no such strategy
   server.setConflictStrategy('users', 'newest');
+  // @ts-expect-error: it cannot be changed in place
+  server.peers.push('http://localhost:3002');
   // @ts-expect-error: it cannot be changed
   server.port = 1;
 }
