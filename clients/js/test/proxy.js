@@ -8,7 +8,8 @@ export class Proxy {
   #port;
   #target;
   #sockets = new Set();
-  /** `pass`; `silent`: answers are held back; `lose`: a connection ends when its answer would come. */
+  #held = [];
+  /** `pass`; `silent`: answers never come; `hold`: they come with `release`; `lose`: a connection ends when its answer would come. */
   mode = 'pass';
   /** Connections that came in. */
   connections = 0;
@@ -44,6 +45,11 @@ export class Proxy {
     await once(server, 'close');
   }
 
+  release() {
+    this.mode = 'pass';
+    for (const give of this.#held.splice(0)) give();
+  }
+
   cut() {
     for (const socket of this.#sockets) socket.destroy();
   }
@@ -68,6 +74,7 @@ export class Proxy {
         this.lost += 1;
         client.destroy();
       }
+      if (this.mode === 'hold') this.#held.push(() => client.write(bytes));
       if (this.mode === 'pass') client.write(bytes);
     });
   }

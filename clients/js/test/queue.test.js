@@ -418,10 +418,20 @@ test('two that share a store and cannot lock it do each write once', async (t) =
   const other = createClient(server.url);
   await proxy.refuse();
   const store = Object.assign(memoryQueue(), { isShared: true });
-  const open = () => createClient({ url: proxy.url, queue: store, attempts: 1 });
-  const one = open();
+  const asking = new Set();
+  const open = (name) =>
+    createClient({
+      url: proxy.url,
+      queue: store,
+      attempts: 1,
+      fetch: (...request) => {
+        if (proxy.mode === 'hold') asking.add(name);
+        return fetch(...request);
+      },
+    });
+  const one = open('one');
   for (let n = 0; n < 60; n += 1) await one.queue.put(`doc/${n % 20}`, n);
-  const two = open();
+  const two = open('two');
   t.after(() => Promise.all([one.close(), two.close(), other.close()]));
   await two.queue.ready;
   assert.equal(two.pending, 60);
@@ -434,9 +444,15 @@ test('two that share a store and cannot lock it do each write once', async (t) =
     client.on('conflict', (conflict) => conflicts.push(conflict));
     client.on('sent', () => sent.set(client, sent.get(client) + 1));
   }
+  // Neither gets an answer before both have asked: one of them could be done with all before the other begins.
+  proxy.mode = 'hold';
   await proxy.listen();
-  one.queue.flush();
-  two.queue.flush();
+  await eventually(() => {
+    one.queue.flush();
+    two.queue.flush();
+    return asking.size === 2;
+  }, 'both are sending');
+  proxy.release();
   await eventually(async () => (await store.items()).length === 0, 'everything is sent');
   assert.ok(
     [...sent.values()].every((count) => count > 0),
