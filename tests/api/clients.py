@@ -2,8 +2,8 @@
 """Real clients and a real proxy against a node: what is refused arrives as it was said, streams flow, generated code works.
 
 Starts `rejoin serve` and nginx on free ports of 127.0.0.1, with everything in a temporary directory. Clients: http.client,
-requests, httpx and openapi-python-client (from PyPI, in a virtual environment under target/), fetch of Node.js, curl.
-A tool that is missing fails the run.
+requests, httpx and openapi-python-client (from PyPI, in a virtual environment under target/), fetch of Node.js, curl, and
+Chromium: REJOIN_CHROMIUM, or the one of the system. A tool that is missing fails the run.
 
     python3 tests/api/clients.py [--rejoin PATH] [--repeats 5] [--only refusals|streams|generated]
 """
@@ -12,6 +12,7 @@ import argparse
 import base64
 import contextlib
 import http.client
+import http.server
 import importlib
 import json
 import os
@@ -21,6 +22,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 
@@ -28,10 +30,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 PACKAGES = ["requests==2.*", "httpx==0.28.*", "openapi-python-client==0.29.*"]
 TOOLS = ["nginx", "node", "curl"]
+BROWSERS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"]
 TOKEN = "s3cret"
 START_MAX_S = 30
 STOP_MAX_S = 30
 STEP_MAX_S = 20
+BROWSER_MAX_S = 180
 
 # Code that Node.js runs: prints status and error code of each of a list of requests.
 FETCH = """
@@ -45,6 +49,21 @@ for (let i = 0; i < repeats; i++) {
   }
 }
 """
+
+# A page of another origin: it makes the requests that it is given and says what came of each.
+PAGE = """<!doctype html><meta charset="utf-8"><title>refusals</title><script type="module">
+const requests = await (await fetch('/requests')).json();
+const answers = [];
+for (const [url, method, headers, bytes] of requests) {
+  try {
+    const answer = await fetch(url, { method, headers, body: 'x'.repeat(bytes) });
+    answers.push([answer.status, (await answer.json()).error]);
+  } catch (error) {
+    answers.push([0, String(error)]);
+  }
+}
+await fetch('/answers', { method: 'POST', body: JSON.stringify(answers) });
+</script>"""
 
 
 def inside_environment() -> None:
@@ -210,6 +229,54 @@ def by_fetch(port, method, target, headers, bytes_, repeats):
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
 
+class Page(http.server.BaseHTTPRequestHandler):
+    """Serves the page, gives it the requests, takes its answers."""
+
+    def do_GET(self):
+        is_page = self.path == "/"
+        body = PAGE if is_page else json.dumps(self.server.requests)
+        self.reply(body.encode(), "text/html" if is_page else "application/json")
+
+    def do_POST(self):
+        self.server.answers = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.reply(b"", "text/plain")
+        self.server.answered.set()
+
+    def reply(self, body: bytes, kind: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+class Browser:
+    """A Chromium that opens the page when it is asked to, under an origin that the nodes allow."""
+
+    def __init__(self, stack: contextlib.ExitStack, home: pathlib.Path):
+        self.stack, self.home = stack, home
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        stack.callback(self.server.shutdown)
+        self.origin = f"http://127.0.0.1:{self.server.server_port}"
+
+    def ask(self, requests: list) -> list:
+        self.server.requests, self.server.answered = requests, threading.Event()
+        program = os.environ.get("REJOIN_CHROMIUM") or next(filter(os.path.exists, BROWSERS), None)
+        if program is None:
+            sys.exit("there is no Chromium: apt-get install chromium, or name one in REJOIN_CHROMIUM")
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+        flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+        command = [program, *flags, f"--user-data-dir={self.home / 'chromium'}", self.origin]
+        with Running(command, self.home / "chromium.log") as running:
+            if not self.server.answered.wait(BROWSER_MAX_S):
+                sys.exit(f"Chromium gave no answers and says\n{running.log.read_text()[-2000:]}")
+        return [tuple(answer) for answer in self.server.answers]
+
+
 def refusals(open_port: int, closed_port: int) -> list[dict]:
     """Method, target, headers, bytes of the body, and what is to arrive."""
     json_type = {"Content-Type": "application/json"}
@@ -228,9 +295,25 @@ def refusals(open_port: int, closed_port: int) -> list[dict]:
     ]
 
 
-def matrix(proxies: dict[int, int], open_port: int, closed_port: int, repeats: int) -> list[str]:
+# What the refusals of a client of its own kind are about: a browser sets `Host` and `Origin` itself, keeps answers from a page
+# whose origin is refused, and asks before it sends a header that is not usual. fetch of Node.js sets them in its own way as well.
+NOT_BY = {"fetch": [421], "Chromium": [403, 421, 431]}
+
+
+def matrix(
+    browser: Browser, proxies: dict[int, int], open_port: int, closed_port: int, repeats: int
+) -> list[str]:
     clients = {"http.client": by_http_client, "requests": by_requests, "httpx": by_httpx, "curl": by_curl, "fetch": None}
-    failures, counts = [], {}
+    failures, counts, by_page = [], {}, []
+
+    def judge(name: str, way: str, wants: tuple, got: list) -> None:
+        right = sum(one == wants for one in got)
+        key = f"{name} {way}"
+        counts[key] = tuple(a + b for a, b in zip(counts.get(key, (0, 0)), (right, len(got))))
+        wrong = [one for one in got if one != wants]
+        if wrong:
+            failures.append(f"{name}, {way}, {wants}: {len(wrong)} of {len(got)}: {wrong[0]}")
+
     for case in refusals(open_port, closed_port):
         for way in ["direct", "nginx"]:
             # nginx has its own mind about bodies beyond 1 MiB, long heads, and the names that it passes on.
@@ -238,8 +321,7 @@ def matrix(proxies: dict[int, int], open_port: int, closed_port: int, repeats: i
                 continue
             port = case["port"] if way == "direct" else proxies[case["port"]]
             for name, ask in clients.items():
-                # fetch sets `Host` itself, and sends `Origin` in its own way.
-                if name == "fetch" and case["wants"][0] == 421:
+                if case["wants"][0] in NOT_BY.get(name, []):
                     continue
                 request = (port, case["method"], case["target"], case["headers"], case["bytes"])
                 if ask is None:
@@ -251,12 +333,12 @@ def matrix(proxies: dict[int, int], open_port: int, closed_port: int, repeats: i
                             got.append(ask(*request))
                         except Exception as error:  # whatever the client makes of it
                             got.append((0, repr(error)))
-                right = sum(one == case["wants"] for one in got)
-                key = f"{name} {way}"
-                counts[key] = tuple(a + b for a, b in zip(counts.get(key, (0, 0)), (right, len(got))))
-                wrong = [one for one in got if one != case["wants"]]
-                if wrong:
-                    failures.append(f"{name}, {way}, {case['wants']}: {len(wrong)} of {len(got)}: {wrong[0]}")
+                judge(name, way, case["wants"], got)
+            if case["wants"][0] not in NOT_BY["Chromium"]:
+                url = f"http://127.0.0.1:{port}{case['target']}"
+                by_page += [(way, case["wants"], (url, case["method"], case["headers"], case["bytes"]))] * repeats
+    for (way, wants, _), got in zip(by_page, browser.ask([request for *_, request in by_page])):
+        judge("Chromium", way, wants, [got])
     print(json.dumps({"refusals": {key: f"{right}/{all_}" for key, (right, all_) in counts.items()}}))
     return failures
 
@@ -395,14 +477,16 @@ def main() -> int:
     failures = []
     with tempfile.TemporaryDirectory(prefix="rejoin-clients-") as folder, contextlib.ExitStack() as stack:
         home = pathlib.Path(folder)
-        open_node, open_port = node(stack, options.rejoin, home, "open")
-        closed_node, closed_port = node(stack, options.rejoin, home, "closed", REJOIN_AUTH_TOKEN=TOKEN)
+        browser = Browser(stack, home)
+        allowed = {"REJOIN_AUTH_ALLOWED_ORIGINS": json.dumps([browser.origin])}
+        open_node, open_port = node(stack, options.rejoin, home, "open", **allowed)
+        closed_node, closed_port = node(stack, options.rejoin, home, "closed", REJOIN_AUTH_TOKEN=TOKEN, **allowed)
         _, plain_port = nginx(stack, home, open_port, "")
         _, plain_closed_port = nginx(stack, home, closed_port, "")
         _, upgrading_port = nginx(stack, home, open_port, UPGRADING)
         if "refusals" in parts:
             proxies = {open_port: plain_port, closed_port: plain_closed_port}
-            failures += matrix(proxies, open_port, closed_port, options.repeats)
+            failures += matrix(browser, proxies, open_port, closed_port, options.repeats)
         if "streams" in parts:
             failures += streams(open_port, plain_port, upgrading_port)
         if "generated" in parts:

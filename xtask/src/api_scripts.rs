@@ -19,6 +19,9 @@ pub(crate) fn run(script: &'static str, arguments: &[String]) -> Result<(), Stri
         command.args(first);
         if program == "python3" {
             command.args(arguments);
+            if script == CLIENTS {
+                command.env("REJOIN_CHROMIUM", crate::js::browser()?);
+            }
         }
         let status = command.status().map_err(|error| format!("cannot run `{program}`: {error}"))?;
         if !status.success() {

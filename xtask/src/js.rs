@@ -46,7 +46,7 @@ fn check_node() -> Result<(), String> {
 }
 
 /// The browser; installed when there is none.
-fn browser() -> Result<PathBuf, String> {
+pub(crate) fn browser() -> Result<PathBuf, String> {
     if let Some(named) = env::var_os("REJOIN_CHROMIUM") {
         return Ok(named.into());
     }

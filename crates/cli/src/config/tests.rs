@@ -269,6 +269,18 @@ fn an_unknown_variable_names_the_nearest() {
 }
 
 #[test]
+fn a_list_as_text_is_separated_by_commas_or_written_as_in_the_file() {
+    for text in ["http://a:1, http://b:2", "[\"http://a:1\", \"http://b:2\"]"] {
+        let environment = &[("REJOIN_PEERS", text)];
+        let settings = Sources { environment, ..Sources::default() }.load().unwrap();
+        assert_eq!(settings.peers.value, ["http://a:1", "http://b:2"], "{text}");
+    }
+    let environment = &[("REJOIN_PEERS", "[\"http://a:1\"")];
+    let error = told(Sources { environment, ..Sources::default() }.load().unwrap_err());
+    assert!(error.contains("It must be a list of URLs, such as [\"http://10.0.0.2:3000\"]"), "{error}");
+}
+
+#[test]
 fn variables_of_the_command_line_are_not_options() {
     let environment = &[
         ("REJOIN_URL", "x"),

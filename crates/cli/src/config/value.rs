@@ -292,9 +292,12 @@ fn by_prefix<T>(
     pairs.into_iter().map(rule).collect()
 }
 
-/// Several texts: a list, or text with commas.
+/// Several texts: a list, as text also in the way it is written in a file, or text with commas.
 fn texts(raw: &Raw) -> Result<Vec<String>, Wrong> {
     match raw {
+        Raw::Text(text) if text.trim_start().starts_with('[') => {
+            serde_json::from_str(text).map_err(|_| WRONG)
+        }
         Raw::Text(text) => {
             Ok(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
         }
