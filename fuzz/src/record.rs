@@ -146,7 +146,7 @@ fn catch_up(snapshot: Snapshot<MemorySnapshot>) -> Result<(), StoreError> {
 }
 
 fn audit(snapshot: Snapshot<MemorySnapshot>) -> Result<(), StoreError> {
-    let (mut opener, _) = Audit::open(snapshot.clone(), usize::MAX)?;
+    let (mut opener, _) = Audit::open(snapshot.clone(), &rejoin::Prefix::default(), usize::MAX)?;
     let (mut other, _) = Audit::accept(snapshot, usize::MAX)?;
     let mut messages = opener.go_on()?;
     messages.push(Message::Compare(vec![rejoin_replica::message::Range {

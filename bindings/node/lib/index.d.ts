@@ -135,8 +135,8 @@ export interface ConnectionStats {
 
 /** What a comparison with the peers did. */
 export interface AntiEntropyReport {
-  /** What was compared: everything, whatever was asked for. */
-  prefix: '';
+  /** What was compared: the paths that begin with this; empty for everything. */
+  prefix: string;
   /** Peers compared. */
   peers: number;
   /** Of these, those that are equal now. */
@@ -183,7 +183,7 @@ export class P2PServer {
   getVersionHistory<T = any>(path: string): HistoryEntry<T>[];
   setConflictStrategy(path: string, strategy: Strategy): void;
   registerConflictResolver<T = any>(path: string, resolver: Resolver<T>): void;
-  /** Compares this node with its peers, and exchanges what differs; resolves when that is done. Everything is compared. */
+  /** Compares the paths that begin with `prefix` with all peers, and exchanges what differs; resolves when that is done. */
   runAntiEntropy(prefix?: string): Promise<AntiEntropyReport>;
   /** The newest write of each node that this one has. */
   getVectorClock(): Clock;

@@ -233,13 +233,10 @@ class P2PServer {
     this.#change('registerConflictResolver', () => this.#policy.register(at, resolver));
   }
 
-  /**
-   * Compares this node with its peers and exchanges what differs; resolves when that is done. Everything is compared, the prefix
-   * as well, and the report says so: what a delete has removed can only be told of two whole stores.
-   */
+  /** Compares the paths that begin with `prefix` with all peers and exchanges what differs; resolves when that is done. */
   async runAntiEntropy(prefix = '') {
     const report = await this.#ask(ANTI_ENTROPY, prefix, '0');
-    return { prefix: '', ...report };
+    return { prefix, ...report };
   }
 
   /** The newest write of each node that this one has. */

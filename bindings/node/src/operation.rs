@@ -26,7 +26,7 @@ pub(crate) enum Asked {
     /// The answer comes first, then changes under the operation's id.
     Subscribe(String),
     Unsubscribe(u64),
-    AntiEntropy,
+    AntiEntropy(String),
     /// Not to be done, and why.
     Refused(Error),
 }
@@ -60,7 +60,7 @@ fn asked(row: &Row<'_>, limits: JsonLimits) -> Asked {
         (3, limit) => Asked::Scan { prefix: text, limit: limit.parse().ok() },
         (4, _) => Asked::Subscribe(text),
         (5, id) => id.parse().map_or_else(|_| refuse("no such subscription"), Asked::Unsubscribe),
-        (6, _) => Asked::AntiEntropy,
+        (6, _) => Asked::AntiEntropy(text),
         (7, _) => Asked::Remove(text),
         _ => refuse("no such operation"),
     }

@@ -209,9 +209,9 @@ impl Server {
                     task.abort();
                 }
             }
-            Asked::AntiEntropy => {
+            Asked::AntiEntropy(prefix) => {
                 others.spawn(async move {
-                    let round = node.anti_entropy().await;
+                    let round = node.anti_entropy_below(&prefix).await;
                     server.outbox.push(match round {
                         Ok(report) => shapes::done(id, &shapes::round(&report)),
                         Err(error) => shapes::failed(id, &error),

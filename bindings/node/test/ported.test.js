@@ -65,13 +65,16 @@ test('the option limits sets how large values may be', async (t) => {
   await assert.rejects(server.put('deep', [[[[1]]]]), { code: 'too_deep', hint: /limits\.valueDepth/ });
 });
 
-test('runAntiEntropy takes a prefix, and says that everything was compared', async (t) => {
+test('runAntiEntropy compares the paths that begin with a prefix', async (t) => {
   const here = stage(t);
   const a = await here.started('a');
   const b = await here.started('b', { peers: [url(a)] });
   await linked(b);
-  const report = await b.runAntiEntropy('users/');
-  assert.deepEqual([report.prefix, report.peers], ['', 1]);
+  const part = await b.runAntiEntropy('users/');
+  assert.deepEqual([part.prefix, part.peers, part.equal], ['users/', 1, 1]);
+  const all = await b.runAntiEntropy();
+  assert.deepEqual([all.prefix, all.peers, all.equal], ['', 1, 1]);
+  await assert.rejects(b.runAntiEntropy('users//'), { code: 'invalid_path' });
 });
 
 /** What a server makes of one version written over another. */

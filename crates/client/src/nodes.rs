@@ -220,7 +220,19 @@ impl Client {
     /// # Errors
     /// Any of [`Error`].
     pub async fn anti_entropy(&self) -> Result<Round, Error> {
-        let ask = Ask::new(Method::POST, "/api/_anti_entropy").json("{}").within(ROUND_TIMEOUT);
+        self.anti_entropy_below("").await
+    }
+
+    /// As [`Client::anti_entropy`], of the paths that begin with this only.
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    pub async fn anti_entropy_below(&self, prefix: &str) -> Result<Round, Error> {
+        let path = match prefix {
+            "" => "/api/_anti_entropy".to_owned(),
+            _ => format!("/api/_anti_entropy?prefix={}", crate::path::encode(prefix)),
+        };
+        let ask = Ask::new(Method::POST, &path).json("{}").within(ROUND_TIMEOUT);
         let answer = self.ask(ask).await?;
         let members: BTreeMap<String, serde_json::Value> = answer.decode()?;
         let counts = members.into_iter().filter_map(|(name, value)| Some((name, value.as_u64()?)));

@@ -30,9 +30,9 @@ pub(crate) async fn anti_entropy(
     api: &Api,
     request: &Request<Incoming>,
 ) -> Result<Response<Stream>, Problem> {
-    Query::parse(request.uri().query(), &[])?;
+    let query = Query::parse(request.uri().query(), &["prefix"])?;
     let started = Instant::now();
-    let report = api.node.anti_entropy().await?;
+    let report = api.node.anti_entropy_below(query.text("prefix").unwrap_or_default()).await?;
     let body = Round {
         links: report.links,
         equal: report.equal,

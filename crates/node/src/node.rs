@@ -300,7 +300,17 @@ impl Node {
     /// Compares this node with every linked peer and exchanges what differs; tells when that is done. Bounded to
     /// 30 s.
     pub async fn anti_entropy(&self) -> Result<RoundReport, Error> {
-        let round = self.shared().ask(Job::AntiEntropy);
+        self.compare(Prefix::default()).await
+    }
+
+    /// As [`Node::anti_entropy`], of the paths that begin with this only: digests of ranges and the documents that differ, at
+    /// the cost of the difference. What else differs is left alone.
+    pub async fn anti_entropy_below(&self, prefix: &str) -> Result<RoundReport, Error> {
+        self.compare(Prefix::parse(prefix)?).await
+    }
+
+    async fn compare(&self, prefix: Prefix) -> Result<RoundReport, Error> {
+        let round = self.shared().ask(|answer| Job::AntiEntropy(prefix, answer));
         tokio::time::timeout(ROUND_WAIT_MAX, round).await.map_err(|_| Error::TimedOut)?
     }
 

@@ -166,8 +166,8 @@ impl Server {
     async fn audit(&mut self, step: AuditStep, snapshot: Option<Reading>) -> Result<(), Ended> {
         let most = self.document_bytes_max;
         let (audit, messages) = match (step, snapshot, self.audit.take()) {
-            (AuditStep::Open, Some(snapshot), _) => {
-                blocking(move || Audit::open(snapshot, most).map(framed)).await?
+            (AuditStep::Open(prefix), Some(snapshot), _) => {
+                blocking(move || Audit::open(snapshot, &prefix, most).map(framed)).await?
             }
             (AuditStep::Accept, Some(snapshot), _) => {
                 blocking(move || Audit::accept(snapshot, most).map(framed)).await?

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rejoin_causal::{Dot, NodeId};
 use rejoin_link::{BearerToken, Identity, Limits as LinkLimits};
-use rejoin_replica::path::Path;
+use rejoin_replica::path::{Path, Prefix};
 use rejoin_replica::{Held, Input, Policy, RequestId, RoundReport, Write, Written};
 use rejoin_store::{Snapshot, StoreReader};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -48,7 +48,7 @@ pub(crate) enum Job {
     },
     /// Whoever asked that has heard enough.
     ForgetHolders(RequestId),
-    AntiEntropy(oneshot::Sender<RoundReport>),
+    AntiEntropy(Prefix, oneshot::Sender<RoundReport>),
     /// Tells what waits in quarantine.
     Quarantine(oneshot::Sender<Vec<Held>>),
     /// Takes documents out of quarantine; see [`Input::Release`].

@@ -237,9 +237,9 @@ impl Writer {
                     self.asked.remove(&request);
                     inputs.push(Input::ForgetHolders(request));
                 }
-                Job::AntiEntropy(answer) => {
+                Job::AntiEntropy(prefix, answer) => {
                     let request = self.ask(Asked::AntiEntropy(answer));
-                    inputs.push(Input::AntiEntropy(request));
+                    inputs.push(Input::AntiEntropy(request, prefix));
                 }
                 // Every group begins with a look.
                 Job::Look(answer) => drop(answer.send(())),
@@ -421,7 +421,7 @@ impl Writer {
             }
             Effect::Grant(link, bytes) => self.read(link, |_| ReadCommand::Grant(bytes)),
             Effect::Audit(link, step) => self.read(link, |writer| {
-                let begins = matches!(step, AuditStep::Open | AuditStep::Accept);
+                let begins = matches!(step, AuditStep::Open(_) | AuditStep::Accept);
                 let snapshot = begins.then(|| writer.store.snapshot());
                 ReadCommand::Audit(step, snapshot)
             }),

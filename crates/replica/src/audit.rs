@@ -18,7 +18,7 @@ use crate::config::{LEAF_ITEMS_MAX, PARTS_PER_RANGE_MAX, RANGES_PER_COMPARE_MAX,
 use crate::digest::{fingerprint, range_digest};
 use crate::message::{Leaf, Message, PathState, Range};
 use crate::once;
-use crate::path::Path;
+use crate::path::{Path, Prefix};
 use crate::size::travels;
 use crate::view::{Summary, View};
 
@@ -52,11 +52,15 @@ pub struct Audit<V> {
 }
 
 impl<V: View> Audit<V> {
-    /// Opens a session over all paths.
-    pub fn open(snapshot: V, document_bytes_max: usize) -> Result<(Audit<V>, AuditOutput), V::Error> {
+    /// Opens a session over the paths that begin with this.
+    pub fn open(
+        snapshot: V,
+        prefix: &Prefix,
+        document_bytes_max: usize,
+    ) -> Result<(Audit<V>, AuditOutput), V::Error> {
         let (frontier, floor) = (snapshot.frontier()?, snapshot.floor()?);
         let mut audit = Audit::new(snapshot, document_bytes_max);
-        audit.ranges.push((Vec::new(), None));
+        audit.ranges.push(prefix.key_range());
         Ok((audit, say(Message::AuditOpen { frontier, floor })))
     }
 

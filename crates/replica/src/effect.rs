@@ -11,7 +11,7 @@ use crate::batch::Batch;
 use crate::doubt::Doubted;
 use crate::input::{LinkId, RequestId};
 use crate::message::{Message, PathState};
-use crate::path::Path;
+use crate::path::{Path, Prefix};
 use crate::quarantine::Held;
 use crate::statement::{Doubt, DoubtReason, Life};
 use crate::strategy::Visible;
@@ -140,8 +140,8 @@ pub struct RoundReport {
 /// A step of a digest session, for the reader of that link ([`crate::Audit`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditStep {
-    /// Take a snapshot and open the session.
-    Open,
+    /// Take a snapshot and open the session, over the paths that begin with this.
+    Open(Prefix),
     /// Take a snapshot and accept the peer's session.
     Accept,
     /// The peer's answer, to be compared with the snapshot.

@@ -8,7 +8,7 @@ use crate::expiry::Ttl;
 use crate::json::Json;
 use crate::key::Once;
 use crate::message::{Holder, Message};
-use crate::path::Path;
+use crate::path::{Path, Prefix};
 use crate::statement::{DoubtReason, Statement};
 
 /// What the clocks of the shell say. A replica has none of its own.
@@ -142,8 +142,8 @@ pub enum Input {
         /// A digest session left it out: what the peer claims next may rest on it.
         unswept: bool,
     },
-    /// Run an anti-entropy round on every link now.
-    AntiEntropy(RequestId),
+    /// Run an anti-entropy round on every link now, or compare only the paths that begin with this.
+    AntiEntropy(RequestId, Prefix),
     /// Tell which other nodes have applied these writes, each as it is heard of ([`crate::Effect::Holder`]).
     AskHolders {
         /// Who asks. Not used twice, and not 0.

@@ -32,7 +32,7 @@ enum Buried {
 impl Replica {
     pub(crate) fn count_received(&mut self, id: LinkId, documents: u64) {
         self.tally.documents_received += documents;
-        for round in self.rounds.iter_mut().filter(|round| round.waiting.contains(&id)) {
+        for round in self.rounds.iter_mut().filter(|round| round.is_whole_over(id)) {
             round.report.documents_received += documents;
         }
     }

@@ -160,7 +160,7 @@ impl fmt::Debug for Path {
 ///
 /// Invariant: legal segments, each closed by `/` except perhaps the last, which may be any beginning of a segment.
 /// Reserved names are allowed: `scan` begins `scanner`, and `scan/` truthfully finds nothing.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Prefix(Arc<str>);
 
 impl Prefix {

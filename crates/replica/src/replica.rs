@@ -29,7 +29,7 @@ use crate::input::{Input, LinkId, Now, RequestId};
 use crate::lives::Unproved;
 use crate::message::{Entry, Message};
 use crate::once::{self, Forgetting, KeptCache};
-use crate::path::Path;
+use crate::path::{Path, Prefix};
 use crate::policy::Policy;
 use crate::quarantine::{self, Quarantine};
 use crate::random::Random;
@@ -106,8 +106,18 @@ pub struct Replica {
 #[derive(Clone, Debug)]
 pub(crate) struct RunningRound {
     pub(crate) request: RequestId,
-    pub(crate) waiting: BTreeSet<LinkId>,
+    /// The links, each with the digest sessions of this request so far: only those over a part are counted.
+    pub(crate) waiting: BTreeMap<LinkId, u8>,
+    /// What is compared, if that is not everything.
+    pub(crate) part: Option<Prefix>,
     pub(crate) report: RoundReport,
+}
+
+impl RunningRound {
+    /// Whether it compares everything over this link, and is not done.
+    pub(crate) fn is_whole_over(&self, link: LinkId) -> bool {
+        self.part.is_none() && self.waiting.contains_key(&link)
+    }
 }
 
 /// One group of inputs in the making: rows to write and effects to release after them.
@@ -323,7 +333,10 @@ impl Replica {
                 self.served(group, link, &claims, documents, (unclaimed, withheld));
             }
             Input::Withheld { link, path, unswept } => self.left_out(group, link, path, unswept)?,
-            Input::AntiEntropy(request) => self.anti_entropy(group, Some(request)),
+            Input::AntiEntropy(request, prefix) if prefix.as_str().is_empty() => {
+                self.anti_entropy(group, Some(request));
+            }
+            Input::AntiEntropy(request, prefix) => self.compare_part(group, request, prefix),
             Input::Status(request) => {
                 let status = Box::new(self.status());
                 group.effects.push(Effect::Status(request, status));

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use crate::effect::Effect;
 use crate::frontiers::frontier_digest;
 use crate::input::{LinkId, RequestId};
+use crate::path::Prefix;
 use crate::replica::{Group, Replica, RunningRound};
 use crate::session::{EXCHANGES_PER_ROUND, Round, Session};
 
@@ -13,14 +14,47 @@ impl Replica {
     pub(crate) fn anti_entropy<V>(&mut self, group: &mut Group<'_, V>, request: Option<RequestId>) {
         let links: Vec<LinkId> = self.links.keys().copied().collect();
         if let Some(request) = request {
-            let waiting = links.iter().copied().collect();
-            self.rounds.push(RunningRound { request, waiting, report: Default::default() });
+            let waiting = links.iter().map(|link| (*link, 0)).collect();
+            self.rounds.push(RunningRound { request, waiting, part: None, report: Default::default() });
         }
         for id in links {
             self.tell_clock(group, id);
             self.begin_round(group, id);
         }
         self.finish_rounds(group);
+    }
+
+    /// Compares a part of the paths on every link, as each has nothing else to do.
+    pub(crate) fn compare_part<V>(&mut self, group: &mut Group<'_, V>, request: RequestId, part: Prefix) {
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        let waiting = links.iter().map(|link| (*link, 0)).collect();
+        self.rounds.push(RunningRound { request, waiting, part: Some(part), report: Default::default() });
+        for id in links {
+            self.settle(group, id);
+        }
+        self.finish_rounds(group);
+    }
+
+    /// A digest session over a part has ended. Where it found something it is done again: what was exchanged may have
+    /// been held back at either end.
+    pub(crate) fn part_compared<V>(
+        &mut self,
+        group: &mut Group<'_, V>,
+        id: LinkId,
+        request: RequestId,
+        differed: bool,
+    ) {
+        let sessions = self
+            .rounds
+            .iter_mut()
+            .find(|round| round.request == request)
+            .and_then(|round| round.waiting.get_mut(&id));
+        let Some(sessions) = sessions else { return };
+        *sessions += 1;
+        if !differed || *sessions >= EXCHANGES_PER_ROUND {
+            self.left(id, !differed, |round| round.request == request);
+            self.finish_rounds(group);
+        }
     }
 
     pub(crate) fn begin_round<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
@@ -45,7 +79,16 @@ impl Replica {
         if !link.is_quiet() {
             return;
         }
-        let Some(round) = &mut link.round else { return };
+        let Some(round) = &mut link.round else {
+            let asked = self.rounds.iter().find_map(|round| {
+                let part = round.part.clone().filter(|_| round.waiting.contains_key(&id))?;
+                Some((round.request, part))
+            });
+            if asked.is_some() {
+                self.open_audit(group, id, asked);
+            }
+            return;
+        };
         if round.equal || round.exchanges >= EXCHANGES_PER_ROUND {
             let (equal, started_ms) = (round.equal, round.started_ms);
             link.round = None;
@@ -75,14 +118,25 @@ impl Replica {
     }
 
     pub(crate) fn round_left<V>(&mut self, group: &mut Group<'_, V>, id: LinkId, equal: bool) {
-        for round in &mut self.rounds {
-            if round.waiting.remove(&id) {
+        self.left(id, equal, |round| round.part.is_none());
+        self.finish_rounds(group);
+        self.settle(group, id);
+    }
+
+    /// A link has ended, or is of no use: no request waits for it.
+    pub(crate) fn link_left<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
+        self.left(id, false, |_| true);
+        self.finish_rounds(group);
+    }
+
+    fn left(&mut self, id: LinkId, equal: bool, is_meant: impl Fn(&RunningRound) -> bool) {
+        for round in self.rounds.iter_mut().filter(|round| is_meant(round)) {
+            if round.waiting.remove(&id).is_some() {
                 round.report.links += 1;
                 round.report.equal += u64::from(equal);
                 round.report.unequal += u64::from(!equal);
             }
         }
-        self.finish_rounds(group);
     }
 
     fn finish_rounds<V>(&mut self, group: &mut Group<'_, V>) {

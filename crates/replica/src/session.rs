@@ -5,6 +5,7 @@ use alloc::collections::BTreeSet;
 use rejoin_causal::{Dot, Epoch, Floor, Frontier, NodeId, VersionVector, plant};
 
 use crate::broadcast::Branch;
+use crate::input::RequestId;
 use crate::view::Summary;
 use crate::wall::PeerClock;
 
@@ -96,8 +97,12 @@ pub(crate) struct AuditState {
     pub(crate) opener: bool,
     /// The peer's frontier, of the snapshot that its states come from; unknown until it has accepted.
     pub(crate) senders: Option<Frontier>,
-    /// Our frontier when it began, or a little less.
+    /// Our frontier when it began, or a little less; empty where only a part is compared.
     pub(crate) swept: Frontier,
+    /// The request for a part that this session is for, if we opened it for one.
+    pub(crate) part: Option<RequestId>,
+    /// The peer has named ranges that differ.
+    pub(crate) differs: bool,
 }
 
 /// A round: exchanges on one link until it is found equal.
@@ -112,7 +117,7 @@ pub(crate) struct Round {
     pub(crate) compared: Option<([u8; 16], Summary)>,
 }
 
-/// Exchanges in one round, at most: a busy pair is never quite equal, and the next round comes anyway.
+/// Exchanges in one round, or digest sessions over a part, at most: a busy pair is never quite equal, and the next round comes anyway.
 pub(crate) const EXCHANGES_PER_ROUND: u8 = 3;
 
 /// One link.

@@ -6,15 +6,22 @@ use alloc::vec::Vec;
 use rejoin_causal::{Floor, Frontier, plant};
 
 use crate::effect::{Alarm, AuditStep, Effect};
-use crate::input::LinkId;
+use crate::input::{LinkId, RequestId};
 use crate::message::{Entry, Message, PathState};
+use crate::path::Prefix;
 use crate::removals::{Gone, Verdict};
-use crate::replica::{Group, Replica};
+use crate::replica::{Group, Replica, RunningRound};
 use crate::session::{AuditState, Due, Session};
 use crate::view::{Reason, View, Word};
 
 impl Replica {
-    pub(crate) fn open_audit<V>(&mut self, group: &mut Group<'_, V>, id: LinkId) {
+    /// Opens a digest session over everything, or over the part that a request asks for.
+    pub(crate) fn open_audit<V>(
+        &mut self,
+        group: &mut Group<'_, V>,
+        id: LinkId,
+        part: Option<(RequestId, Prefix)>,
+    ) {
         let Some(link) = self.links.get_mut(&id) else { return };
         if link.audit.is_some() {
             return;
@@ -23,12 +30,13 @@ impl Replica {
             let peer = link.peer;
             link.round = None;
             group.effects.push(Effect::Alarm(Alarm::RemovalsStopped { peer, removed: 0 }));
-            self.round_left(group, id, false);
+            self.link_left(group, id);
             return;
         }
-        let swept = self.frontier.clone();
-        link.audit = Some(AuditState { opener: true, senders: None, swept });
-        group.effects.push(Effect::Audit(id, AuditStep::Open));
+        let swept = if part.is_some() { Frontier::new() } else { self.frontier.clone() };
+        let (part, prefix) = part.unzip();
+        link.audit = Some(AuditState { opener: true, senders: None, swept, part, differs: false });
+        group.effects.push(Effect::Audit(id, AuditStep::Open(prefix.unwrap_or_default())));
     }
 
     pub(crate) fn audit_opened<V>(
@@ -55,11 +63,14 @@ impl Replica {
             return;
         }
         let swept = self.frontier.clone();
-        link.audit = Some(AuditState { opener: false, senders: Some(senders), swept });
+        let senders = Some(senders);
+        link.audit = Some(AuditState { opener: false, senders, swept, part: None, differs: false });
         if let Session::Fenced { again, .. } = &mut link.session {
-            // The peer may have taken its snapshot before it said what it has.
+            // The peer may have taken its snapshot before it said what it has, and may compare a part only.
             *again = true;
         }
+        // A session of our own that is given up for this one has compared nothing.
+        link.round.iter_mut().for_each(|round| round.compared = None);
         if plant::is("join-frontier-early")
             && let Some(AuditState { senders: Some(senders), .. }) = &link.audit
         {
@@ -132,7 +143,10 @@ impl Replica {
             }
             self.release_settled(group, &path)?;
             self.tally.versions_repaired += moved.added + moved.removed;
-            for round in self.rounds.iter_mut().filter(|round| round.waiting.contains(&id)) {
+            let part = self.links.get(&id).and_then(|link| link.audit.as_ref()).and_then(|audit| audit.part);
+            let concerned =
+                |round: &&mut RunningRound| round.is_whole_over(id) || part == Some(round.request);
+            for round in self.rounds.iter_mut().filter(concerned) {
                 round.report.repaired += moved.added + moved.removed;
             }
         }
@@ -152,6 +166,9 @@ impl Replica {
             let exchange = *exchange;
             let swept = if core::mem::take(again) { Frontier::new() } else { audit.swept };
             link.due = Some(Due { known: known.clone(), exchange, swept, fence: true });
+        }
+        if let Some(request) = audit.part {
+            self.part_compared(group, id, request, audit.differs);
         }
         self.settle(group, id);
     }

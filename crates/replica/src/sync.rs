@@ -55,7 +55,7 @@ impl Replica {
             if state.audit.is_some() {
                 group.effects.push(Effect::Audit(link, AuditStep::Stop));
             }
-            self.round_left(group, link, false);
+            self.link_left(group, link);
         }
     }
 
@@ -107,7 +107,7 @@ impl Replica {
                     self.probe_answered(id);
                     self.found_equal_frontiers(id);
                     if !self.would_compare_in_vain(group, id) {
-                        self.open_audit(group, id);
+                        self.open_audit(group, id, None);
                     }
                 }
                 _ => self.unasked(group, id, "'differ' without a probe"),
@@ -219,7 +219,10 @@ impl Replica {
             }
             message @ (Message::Compare(_) | Message::Differences { .. }) => {
                 let opener = matches!(message, Message::Differences { .. });
-                if link.audit.as_ref().is_some_and(|audit| audit.opener == opener) {
+                if let Some(audit) = link.audit.as_mut().filter(|audit| audit.opener == opener) {
+                    if let Message::Differences { splits, leaves } = &message {
+                        audit.differs |= !splits.is_empty() || !leaves.is_empty();
+                    }
                     group.effects.push(Effect::Audit(id, AuditStep::Compare(message)));
                 } else {
                     self.unasked(group, id, "ranges outside a digest session");
@@ -383,7 +386,7 @@ impl Replica {
             self.update(id, |link| {
                 link.session = Session::Fenced { known, exchange, again: link.audit.is_some() };
             });
-            self.open_audit(group, id);
+            self.open_audit(group, id, None);
         } else {
             // What the peer holds it does not need again while this link is up. It has not applied it, so the fence counts it
             // as missing.
@@ -473,7 +476,7 @@ impl Replica {
         link.peer_has(claims);
         link.withheld.union_with(&withheld);
         link.session = Session::Live;
-        for round in self.rounds.iter_mut().filter(|round| round.waiting.contains(&id)) {
+        for round in self.rounds.iter_mut().filter(|round| round.is_whole_over(id)) {
             round.report.documents_sent += documents;
         }
         link.due =

@@ -6,7 +6,7 @@
 #![allow(clippy::panic)]
 
 use rejoin_causal::Dot;
-use rejoin_replica::path::Path;
+use rejoin_replica::path::{Path, Prefix};
 use rejoin_replica::{
     Alarm, Batch, Change, Commit, Condition, Config, Key, Observed, Once, RequestId, RoundReport, Status,
     Ttl, View, Write, Written,
@@ -425,8 +425,14 @@ impl Cluster {
 
     /// Runs an anti-entropy round and waits for it.
     pub fn anti_entropy(&mut self, name: &str) -> RoundReport {
+        self.anti_entropy_below(name, "")
+    }
+
+    /// The same over the paths that begin with this.
+    pub fn anti_entropy_below(&mut self, name: &str, prefix: &str) -> RoundReport {
         let node = self.node(name);
-        let request = self.world.ask_for_round(node);
+        let Ok(prefix) = Prefix::parse(prefix) else { panic!("{prefix:?} is no prefix") };
+        let request = self.world.ask_for_round(node, prefix);
         let until = self.world.now_ms() + PATIENCE_MS;
         loop {
             if let Some(report) = self.world.round(request) {

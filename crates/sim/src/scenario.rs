@@ -10,6 +10,7 @@ mod workload;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rejoin_replica::config::PART_BYTES;
+use rejoin_replica::path::Prefix;
 use rejoin_replica::{Change, Condition, Config, Strategy};
 use rejoin_store::SyncPolicy;
 
@@ -253,6 +254,7 @@ fn play(
     }
     // The others are what they were before there was such a thing.
     let sends_again = seed % 5 == 3;
+    let by_part = seed % 5 == 1;
     for _ in 0..steps {
         *done += 1;
         let pause = rng.below(pause_ms * 2);
@@ -294,7 +296,7 @@ fn play(
         if rng.chance(10) {
             world.ask_for_status(node);
             if !calm {
-                world.ask_for_round(node);
+                world.ask_for_round(node, if by_part { workload::a_part(*done) } else { Prefix::default() });
             }
         }
         faults.happen(world)?;

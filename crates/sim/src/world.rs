@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use rejoin_causal::{Dot, Epoch, NodeId};
 use rejoin_replica::config::PART_BYTES;
+use rejoin_replica::path::Prefix;
 use rejoin_replica::{
     Alarm, BatchRefusal, Config, Doubt, DoubtReason, Held, Input, Key, LinkId, Once, Refusal, Replica,
     RequestId, RoundReport, Start, Status, Write, Written,
@@ -650,10 +651,10 @@ impl World {
         self.batch_answers.get(&request)
     }
 
-    /// A client asks for an anti-entropy round.
-    pub fn ask_for_round(&mut self, node: usize) -> RequestId {
+    /// A client asks for an anti-entropy round, over everything or over the paths that begin with this.
+    pub fn ask_for_round(&mut self, node: usize, prefix: Prefix) -> RequestId {
         let request = self.new_request();
-        self.tell(node, Input::AntiEntropy(request));
+        self.tell(node, Input::AntiEntropy(request, prefix));
         request
     }
 

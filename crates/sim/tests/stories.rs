@@ -6,7 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use rejoin_replica::json::Json;
-use rejoin_replica::{Alarm, Change, Condition, Config, Refusal, View as _};
+use rejoin_replica::path::Prefix;
+use rejoin_replica::{Alarm, Audit, Change, Condition, Config, Message, Refusal, View as _};
 use rejoin_sim::Cluster;
 
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -386,6 +387,57 @@ fn a_damaged_store_is_repaired_in_one_round_at_the_cost_of_the_difference() {
 }
 
 #[test]
+fn a_round_over_a_part_compares_that_part_and_nothing_else() {
+    let mut cluster = Cluster::mesh(&["a", "b"]);
+    for number in 0..300 {
+        cluster.put("a", &format!("doc/{number}"), r#"{"n":1}"#);
+        cluster.put("a", &format!("else/{number}"), r#"{"n":1}"#);
+    }
+    cluster.agree();
+    let report = cluster.anti_entropy_below("b", "doc/");
+    assert_eq!((report.links, report.equal, report.repaired), (1, 1, 0));
+
+    cluster.partition(&[&["a"], &["b"]]);
+    for path in ["doc/7", "else/7", "other"] {
+        cluster.put("a", path, r#"{"n":2}"#);
+    }
+    cluster.delete("b", "doc/8");
+    assert_eq!(compared(&cluster, "b", "a", "doc/"), ["doc/7", "doc/8"]);
+    assert_eq!(compared(&cluster, "b", "a", "els"), ["else/7"]);
+    assert_eq!(compared(&cluster, "b", "a", ""), ["doc/7", "doc/8", "else/7", "other"]);
+    assert!(compared(&cluster, "b", "a", "nothing").is_empty());
+    let unheard = cluster.anti_entropy_below("b", "doc/");
+    assert_eq!((unheard.links, unheard.equal), (0, 0), "there is nobody to ask");
+    cluster.heal();
+    cluster.agree();
+}
+
+/// The paths whose states go from one node to another in a digest session over a part.
+fn compared(cluster: &Cluster, opener: &str, other: &str, prefix: &str) -> Vec<String> {
+    let snapshot = |name| cluster.world.snapshot(cluster.node(name)).unwrap();
+    let prefix = Prefix::parse(prefix).unwrap();
+    let (mut opener, _) = Audit::open(snapshot(opener), &prefix, 1 << 20).unwrap();
+    let (mut other, _) = Audit::accept(snapshot(other), 1 << 20).unwrap();
+    let (mut said, mut paths) = (opener.go_on().unwrap(), Vec::new());
+    while let Some(message) = said.pop() {
+        let answers = match message {
+            Message::AuditDone => break,
+            Message::Exchange(states) => {
+                paths.extend(states.iter().map(|(path, _)| path.to_string()));
+                opener.go_on()
+            }
+            message => {
+                let answer = other.compare(message).unwrap().pop().unwrap();
+                opener.compare(answer)
+            }
+        };
+        said = answers.unwrap();
+    }
+    paths.sort();
+    paths
+}
+
+#[test]
 fn a_session_that_would_remove_too_much_stops_and_alarms() {
     let config = Config { removals_max: 10, ..Config::default() };
     let mut cluster = Cluster::with(&["a", "b", "c"], config);
@@ -523,7 +575,7 @@ fn both_ends_may_ask_at_once() {
     cluster.slow("a", "b", 300);
     for _ in 0..20 {
         let (a, b) = (cluster.node("a"), cluster.node("b"));
-        let asked = [cluster.world.ask_for_round(a), cluster.world.ask_for_round(b)];
+        let asked = [a, b].map(|node| cluster.world.ask_for_round(node, Prefix::default()));
         cluster.run_ms(5_000);
         for request in asked {
             let report = cluster.world.round(request).expect("the round ends");

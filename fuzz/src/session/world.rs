@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rejoin_causal::{Dot, Epoch, Frontier, NodeId};
 use rejoin_replica::codec::{decode, encode};
 use rejoin_replica::message::Holder;
-use rejoin_replica::path::Path;
+use rejoin_replica::path::{Path, Prefix};
 use rejoin_replica::{
     Audit, AuditStep, CatchUp, CatchUpStep, Change, Condition, Config, Doubt, Effect, Input, Key, LinkId,
     Message, Now, Observed, Once, Policy, Proof, Replica, RequestId, Start, Statement, Strategy, Ttl,
@@ -226,7 +226,9 @@ impl<'a> World<'a> {
             29 => {
                 let request = self.request();
                 self.rounds.insert(request);
-                self.group.push(Input::AntiEntropy(request));
+                let part = ["", "a"][usize::from(self.script.byte() % 2)];
+                let prefix = Prefix::parse(part).expect("a prefix");
+                self.group.push(Input::AntiEntropy(request, prefix));
             }
             30 => match self.script.below(4) {
                 0 => {
@@ -637,8 +639,9 @@ impl Port {
     /// A step of a digest session.
     fn audit(&mut self, step: AuditStep, snapshot: Reading) {
         let messages = match (step, &mut self.audit) {
-            (AuditStep::Open, audit) => {
-                let (opened, messages) = Audit::open(snapshot, DOCUMENT_BYTES_MAX).expect("a digest session");
+            (AuditStep::Open(prefix), audit) => {
+                let (opened, messages) =
+                    Audit::open(snapshot, &prefix, DOCUMENT_BYTES_MAX).expect("a digest session");
                 *audit = Some(opened);
                 messages
             }

@@ -12,7 +12,11 @@ use crate::output::{self, Style};
 use super::client;
 
 #[derive(Debug, Args)]
-pub(crate) struct Sync {}
+pub(crate) struct Sync {
+    /// Compare only the paths that begin with this, such as users/; everything when left out
+    #[arg(default_value = "")]
+    prefix: String,
+}
 
 impl Sync {
     pub(crate) async fn run(self, global: &Global) -> Ended {
@@ -21,7 +25,7 @@ impl Sync {
             output::say(Style::of_stderr().dim("comparing with every peer …"));
         }
         let started = Instant::now();
-        let round = client.anti_entropy().await?;
+        let round = client.anti_entropy_below(&self.prefix).await?;
         if global.json {
             return output::raw(&round.raw);
         }

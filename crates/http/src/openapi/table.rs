@@ -232,7 +232,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         method: "post",
         id: "antiEntropy",
         summary: "Compare with every peer now, and exchange what differs.",
-        query: &[],
+        query: &[parameter("prefix", Kind::Text, "Only the paths that begin with this.")],
         headers: IN_SESSION,
         body: None,
         answers: &[answer(200, "The round is done.", "Round")],

@@ -23,6 +23,9 @@ async fn nodes_sync_through_the_http_port() {
     let round = b.send("POST", "/api/_anti_entropy", &[], "").await;
     assert_eq!(round.status, 200, "{}", round.text());
     assert_eq!((&round.json()["links"], &round.json()["equal"]), (&json!(1), &json!(1)));
+    let part = b.send("POST", "/api/_anti_entropy?prefix=x", &[], "").await.json();
+    assert_eq!((&part["links"], &part["equal"], &part["repaired"]), (&json!(1), &json!(1), &json!(0)));
+    b.send("POST", "/api/_anti_entropy?prefix=x//", &[], "").await.assert_problem(400, "invalid_path");
     let (left, right) = (a.get("/api/status").await.json(), b.get("/api/status").await.json());
     assert_eq!(left["convergence"]["digest"], right["convergence"]["digest"]);
     assert_eq!(left["peers"][0]["direction"], "in");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rejoin_causal::Dot;
 use rejoin_replica::json::Json;
-use rejoin_replica::path::Path;
+use rejoin_replica::path::{Path, Prefix};
 use rejoin_replica::{Change, Condition, Observed, Ttl, View, Write};
 
 use crate::oracle::Object;
@@ -29,6 +29,13 @@ pub(super) struct Workload {
     ttl: Rng,
     /// Versions that clients read at some time, by path.
     read: BTreeMap<Path, Vec<Dot>>,
+}
+
+/// A beginning that some paths of a workload have, and most have not.
+pub(super) fn a_part(number: u64) -> Prefix {
+    let parts = ["l", "m/", "c/1", "f/"];
+    let part = parts[usize::try_from(number).unwrap_or(0) % parts.len()];
+    Prefix::parse(part).unwrap_or_default()
 }
 
 impl Workload {

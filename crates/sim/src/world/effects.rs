@@ -289,7 +289,7 @@ impl World {
                 process.auditing.remove(&link);
                 return;
             }
-            AuditStep::Open | AuditStep::Accept => {
+            AuditStep::Open(_) | AuditStep::Accept => {
                 let snapshot = Some(process.store.snapshot());
                 let steps = VecDeque::from([(step, snapshot)]);
                 let auditing = Auditing { reader: None, steps, stepping: true, token };
@@ -332,8 +332,8 @@ impl World {
         let document_bytes_max = self.nodes[node].config.document_bytes_max;
         self.arm_reads(node);
         let read = match (step, snapshot, reader) {
-            (AuditStep::Open, Some(snapshot), _) => {
-                Audit::open(snapshot, document_bytes_max).map(|read| (Some(read.0), read.1))
+            (AuditStep::Open(prefix), Some(snapshot), _) => {
+                Audit::open(snapshot, &prefix, document_bytes_max).map(|read| (Some(read.0), read.1))
             }
             (AuditStep::Accept, Some(snapshot), _) => {
                 Audit::accept(snapshot, document_bytes_max).map(|read| (Some(read.0), read.1))
