@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Real clients and a real proxy against a node: what is refused arrives as it was said, streams flow, generated code works.
+"""Real clients and proxies against a node: what is refused arrives as it was said, streams flow, generated code works.
 
-Starts `rejoin serve` and nginx on free ports of 127.0.0.1, with everything in a temporary directory. Clients: http.client,
-requests, httpx and openapi-python-client (from PyPI, in a virtual environment under target/), fetch of Node.js, curl, and
+Starts `rejoin serve`, nginx, HAProxy and Caddy on free ports of 127.0.0.1, with everything in a temporary directory. Clients:
+http.client, requests, httpx and openapi-python-client (from PyPI, in a virtual environment under target/), fetch of Node.js, curl, and
 Chromium: REJOIN_CHROMIUM, or the one of the system. A tool that is missing fails the run.
 
     python3 tests/api/clients.py [--rejoin PATH] [--repeats 5] [--only refusals|streams|generated]
@@ -29,7 +29,7 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 PACKAGES = ["requests==2.*", "httpx==0.28.*", "openapi-python-client==0.29.*"]
-TOOLS = ["nginx", "node", "curl"]
+TOOLS = ["nginx", "haproxy", "caddy", "node", "curl"]
 BROWSERS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"]
 TOKEN = "s3cret"
 START_MAX_S = 30
@@ -172,6 +172,34 @@ http {{
     running = stack.enter_context(Running(["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")], folder / "log"))
     wait_until_it_serves(running, port)
     return running, port
+
+
+def how_to(section: str) -> str:
+    """The lines that the how-to shows for a proxy."""
+    text = (ROOT / "docs" / "how-to" / "proxies.md").read_text().split(f"## {section}\n", 1)[1]
+    return text.split("```", 2)[1].split("\n", 1)[1]
+
+
+def haproxy(stack: contextlib.ExitStack, home: pathlib.Path, upstream: int) -> int:
+    port = free_port()
+    lines = how_to("HAProxy").replace("bind :80", f"bind 127.0.0.1:{port}").replace("127.0.0.1:3000", f"127.0.0.1:{upstream}")
+    (home / "haproxy.cfg").write_text(lines)
+    running = stack.enter_context(Running(["haproxy", "-db", "-f", str(home / "haproxy.cfg")], home / "haproxy.log"))
+    wait_until_it_serves(running, port)
+    return port
+
+
+def caddy(stack: contextlib.ExitStack, home: pathlib.Path, upstream: int) -> int:
+    port = free_port()
+    # Without a name it asks nobody for a certificate.
+    lines = how_to("Caddy").replace("rejoin.example.com {", f"http://127.0.0.1:{port} {{\n    bind 127.0.0.1")
+    lines = "{\n    admin off\n    grace_period 1s\n}\n" + lines.replace("127.0.0.1:3000", f"127.0.0.1:{upstream}")
+    (home / "Caddyfile").write_text(lines)
+    command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(home / "Caddyfile")]
+    folders = {"XDG_DATA_HOME": str(home / "caddy"), "XDG_CONFIG_HOME": str(home / "caddy")}
+    running = stack.enter_context(Running(command, home / "caddy.log", folders))
+    wait_until_it_serves(running, port)
+    return port
 
 
 # --- refusals
@@ -391,22 +419,23 @@ def web_socket(port: int) -> tuple[int, str]:
         return status, rest[2:].decode()
 
 
-def streams(direct: int, plain: int, upgrading: int) -> list[str]:
+def streams(direct: int, plain: int, as_told: dict[str, int]) -> list[str]:
     failures = []
-    for name, port in {"plain proxy_pass": plain, "as in the how-to": upgrading}.items():
+    for name, port in {"nginx with a plain proxy_pass": plain, **as_told}.items():
         for accept in ["text/event-stream", "application/x-ndjson"]:
             try:
                 seen = first_change(direct, port, accept)
             except OSError as error:
                 seen = repr(error)
             if "streamed/a" not in seen:
-                failures.append(f"{accept} through nginx, {name}: {seen!r}")
+                failures.append(f"{accept} through {name}: {seen!r}")
     status, said = web_socket(plain)
     if status != 426 or "Upgrade" not in said:
         failures.append(f"a WebSocket through nginx that drops `Upgrade`: {status} {said}")
-    status, said = web_socket(upgrading)
-    if status != 101 or '"ok":true' not in said:
-        failures.append(f"a WebSocket through nginx as in the how-to: {status} {said}")
+    for name, port in as_told.items():
+        status, said = web_socket(port)
+        if status != 101 or '"ok":true' not in said:
+            failures.append(f"a WebSocket through {name}: {status} {said}")
     print(json.dumps({"streams": "failed" if failures else "flow"}))
     return failures
 
@@ -488,7 +517,12 @@ def main() -> int:
             proxies = {open_port: plain_port, closed_port: plain_closed_port}
             failures += matrix(browser, proxies, open_port, closed_port, options.repeats)
         if "streams" in parts:
-            failures += streams(open_port, plain_port, upgrading_port)
+            as_told = {
+                "nginx as in the how-to": upgrading_port,
+                "HAProxy as in the how-to": haproxy(stack, home, open_port),
+                "Caddy as in the how-to": caddy(stack, home, open_port),
+            }
+            failures += streams(open_port, plain_port, as_told)
         if "generated" in parts:
             failures += generated(open_port, home)
         for running in [open_node, closed_node]:

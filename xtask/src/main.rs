@@ -24,7 +24,8 @@ The project's own commands.
   cargo xtask bench      the figures of docs/performance.md; `cargo xtask bench --help`
   cargo xtask api-fuzz   a node against what docs/openapi.json allows and what it does not; needs Python and PyPI:
                          [--seconds N] [--seed N] [--rejoin PROGRAM]
-  cargo xtask api-clients   real clients and a real nginx against a node; needs Python and PyPI, Node.js, curl and nginx:
+  cargo xtask api-clients   real clients and proxies against a node; needs Python and PyPI, Node.js, curl, Chromium,
+                         nginx, HAProxy and Caddy:
                          [--repeats N] [--only refusals|streams|generated] [--rejoin PROGRAM]
   cargo xtask js         the JavaScript client against a real server, in Node and in Chromium; needs Node 20 and npm
   cargo xtask node       the Node.js package: builds it, runs its tests and examples; needs Node.js 20 and npm: [--release]
