@@ -463,7 +463,8 @@ impl Oracle {
 
     /// Checks the live versions of one path against what a frontier says they must be.
     ///
-    /// `settled` says that nothing is on its way any more, `epochs_bind` that no delete was ever collected; `forgiven` are values that may be missing although nothing known replaced them.
+    /// `settled` says that nothing is on its way any more, `epochs_bind` that no delete was ever collected, `held` that the node
+    /// keeps what others removed; `forgiven` are values that may be missing although nothing known replaced them.
     pub fn check_path(
         &self,
         path: &Path,
@@ -471,6 +472,7 @@ impl Oracle {
         document: Option<&Document>,
         settled: bool,
         epochs_bind: bool,
+        held: bool,
         forgiven: impl Fn(Dot) -> bool,
     ) -> Result<(), Violation> {
         let known = self.known(path, frontier);
@@ -496,7 +498,7 @@ impl Oracle {
             // A collected delete leaves older tombstones of its path with peers that missed it: they read as deleted
             // all the same, and digests do not see them unless a value stands beside them.
             let stale = self.is_tombstone(*dot) && (!settled || bare);
-            let zombie = certainly.contains(dot) && !stale;
+            let zombie = certainly.contains(dot) && !stale && !held;
             ensure(!zombie, Promise::NoZombie, || {
                 let by: Vec<_> = known.iter().filter(|by| self.writes[by].observed.contains(dot)).collect();
                 format!("{path:?}: {dot:?} is live, and {by:?} replaced it (known: {known:?})")

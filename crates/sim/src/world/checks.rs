@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rejoin_causal::{Dot, Epoch, Frontier};
+use rejoin_causal::{Dot, Epoch, Frontier, NodeId};
 use rejoin_replica::config::DOCUMENT_BYTES_MAX;
 use rejoin_replica::path::Path;
-use rejoin_replica::{Effect, Replica, Start, View};
+use rejoin_replica::{Document, Effect, Replica, Start, View};
 
 use super::World;
 use super::group::Asked;
 use crate::check;
-use crate::node::{Committed, NodeSnapshot};
+use crate::node::{Committed, NodeSnapshot, Process};
 use crate::scenario::Fault;
 use crate::violation::{Promise, Violation, ensure};
 
@@ -236,8 +236,9 @@ impl World {
         let is_older = || self.oracle.writes().range(newer).next().is_some();
         let was_older = self.trace.marks().contains_key("clone alarm");
         let epochs_bind = self.epochs_bind() && !was_older && !is_older();
+        let held = rests_on_doubt(process, document);
         self.oracle
-            .check_path(path, process.replica.frontier(), document, false, epochs_bind, forgiven)
+            .check_path(path, process.replica.frontier(), document, false, epochs_bind, held, forgiven)
             .map_err(|violation| Violation {
                 detail: format!("{}: {}", this.name, violation.detail),
                 ..violation
@@ -287,4 +288,15 @@ impl World {
             format!("{}: stored {:?}, running {:?}", this.name, opened.counters(), running.counters())
         })
     }
+}
+
+/// Whether nobody's word removes anything of this document at this node: it rests on a life that the node doubts. It still takes
+/// the claims that others make, or it would never be level with them, so it may show what it knows to be replaced.
+pub(super) fn rests_on_doubt(process: &Process, document: Option<&Document>) -> bool {
+    let replica = &process.replica;
+    let doubtful = |top: Dot| {
+        let is_of = |life: (NodeId, Epoch)| life.0 == top.node && life.1 <= top.epoch;
+        replica.doubted().keys().copied().chain(replica.suspected()).any(is_of)
+    };
+    document.is_some_and(|document| document.vv().tops().any(doubtful))
 }

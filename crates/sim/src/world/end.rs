@@ -9,6 +9,7 @@ use rejoin_replica::config::DOCUMENT_BYTES_MAX;
 use rejoin_replica::path::Path;
 
 use super::World;
+use super::checks::rests_on_doubt;
 use crate::check;
 use crate::clock::{Clock, WALL_BASE_MS};
 use crate::node::{Node, NodeSnapshot, Process};
@@ -285,8 +286,10 @@ impl World {
                 let document = record.as_ref().map(|record| &record.document);
                 let name = self.nodes[*node].name.clone();
                 let forgiven = |dot: Dot| history_is_partial && self.was_replaced(path, dot);
+                let process = self.nodes[*node].process.as_ref();
+                let held = process.is_some_and(|process| rests_on_doubt(process, document));
                 self.oracle
-                    .check_path(path, &frontier, document, true, self.epochs_bind(), forgiven)
+                    .check_path(path, &frontier, document, true, self.epochs_bind(), held, forgiven)
                     .map_err(|violation| Violation {
                         detail: format!("at the end, {name}: {}", violation.detail),
                         ..violation
