@@ -24,6 +24,7 @@ use crate::path::Path;
 use crate::replica::{Group, Replica};
 use crate::statement::{Doubt, DoubtReason, Life, Proof, Statement, StatementKind};
 use crate::view::View;
+use crate::wall::FIRST_PLACE;
 
 /// A doubted life, as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Doubted {
     pub since_ms: u64,
     /// The signature of its node; `None` while this node has still to sign it.
     pub proof: Option<Proof>,
+    /// It was a life of this node, which has left that identity.
+    pub own: bool,
 }
 
 /// What is known of lives beyond their writes.
@@ -66,6 +69,11 @@ impl Lives {
 
     pub(crate) fn suspected(&self) -> impl Iterator<Item = Life> + '_ {
         self.suspected.keys().copied()
+    }
+
+    /// The identities that this node has left.
+    pub(crate) fn left(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.doubted.iter().filter(|(_, doubted)| doubted.own).map(|((node, _), _)| *node)
     }
 
     fn newest_of(&self, node: NodeId) -> Option<Statement> {
@@ -156,7 +164,7 @@ impl Replica {
             // It speaks of an identity that was left since.
             return;
         }
-        self.doubt(group, (self.node, self.epoch), reason, None);
+        self.doubt(group, (self.node, self.epoch), reason, None, true);
         self.renew_if_doubted(group);
     }
 
@@ -187,6 +195,8 @@ impl Replica {
         statements: Vec<Statement>,
     ) {
         (self.node, self.epoch, self.seq) = (node, epoch, 0);
+        // A walk goes by identity, and this one may come before the place where it is.
+        self.wall.walk = self.wall.walk.map(|_| FIRST_PLACE);
         self.hear(group, None, statements);
         // What was found out between the old identity and the new one can be signed by nobody any more.
         let unsigned = |((of, _), doubted): &(&Life, &Doubted)| *of != node && doubted.proof.is_none();
@@ -210,7 +220,7 @@ impl Replica {
             let new = match statement.kind {
                 StatementKind::Alive => self.alive(group, statement),
                 StatementKind::Doubted(reason) => {
-                    self.doubt(group, statement.life, reason, Some(statement.proof))
+                    self.doubt(group, statement.life, reason, Some(statement.proof), source.is_none())
                 }
             };
             if new {
@@ -249,13 +259,15 @@ impl Replica {
         life: Life,
         reason: DoubtReason,
         proof: Option<Proof>,
+        own: bool,
     ) -> bool {
         let known = self.lives.doubted.get(&life).copied();
         if known.is_some_and(|known| known.proof.is_some() || proof.is_none()) {
             return false;
         }
         let since_ms = known.map_or(group.now.wall_ms, |known| known.since_ms);
-        let doubted = Doubted { reason, since_ms, proof };
+        let own = own || life.0 == self.node || known.is_some_and(|known| known.own);
+        let doubted = Doubted { reason, since_ms, proof, own };
         self.lives.doubted.insert(life, doubted);
         if !plant::is("lose-doubts") {
             group.rows.batch.doubted.insert(life, Some(doubted));
@@ -415,7 +427,7 @@ mod tests {
     }
 
     fn doubted(lives: impl IntoIterator<Item = Life>) -> Lives {
-        let doubted = Doubted { reason: DoubtReason::Twin, since_ms: 1, proof: None };
+        let doubted = Doubted { reason: DoubtReason::Twin, since_ms: 1, proof: None, own: false };
         Lives { doubted: lives.into_iter().map(|life| (life, doubted)).collect(), ..Lives::default() }
     }
 

@@ -535,7 +535,8 @@ impl Replica {
         for version in merged.added.iter().filter_map(|dot| merged.document.version(*dot)) {
             if version.hlc <= reach {
                 self.clock.observe(version.hlc);
-            } else if version.dot.node == self.node {
+            } else if version.dot.node == self.node || self.lives.left().any(|left| left == version.dot.node)
+            {
                 self.walk_to(version.dot);
             }
         }

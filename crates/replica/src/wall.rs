@@ -14,9 +14,10 @@
 //! Invariant: a stamp decides nothing between a write and what that write saw. So a version that takes the place of another
 //! may have the lesser stamp.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-use rejoin_causal::{Dot, Epoch, Hlc, plant};
+use rejoin_causal::{Dot, Epoch, Hlc, NodeId, plant};
 
 use crate::body::{Body, Content, Document, Fields, Unit, Version};
 use crate::config::{CLOCK_LOOK_EVERY_MS, CLOCK_PLAUSIBLE_FROM_MS, RESTAMP_BYTES_MAX, RESTAMP_ROWS_MAX};
@@ -28,8 +29,12 @@ use crate::path::Path;
 use crate::replica::{Group, Replica};
 use crate::view::{Superseded, View};
 
-/// Where a walk over this node's own live versions goes on: everything before it has been looked at.
-pub type Place = (Epoch, u64);
+/// Where a walk over this node's own live versions goes on, those of identities that it has left included: everything before it
+/// has been looked at.
+pub type Place = (NodeId, Epoch, u64);
+
+/// Where a walk begins.
+pub(crate) const FIRST_PLACE: Place = (NodeId([0; 16]), Epoch(0), 0);
 
 /// What this node knows about its wall clock.
 #[derive(Clone, Debug, Default)]
@@ -138,7 +143,7 @@ impl Replica {
             };
             if may {
                 self.clock.fall_back(now.wall_ms);
-                self.wall.walk = Some((Epoch(0), 0));
+                self.wall.walk = Some(FIRST_PLACE);
                 self.wall.restamped = 0;
             }
         } else if self.wall.walk.is_none() {
@@ -185,7 +190,7 @@ impl Replica {
 
     /// One of this node's own versions came in with a stamp from the future: the walk has to come to it.
     pub(crate) fn walk_to(&mut self, dot: Dot) {
-        let place = (dot.epoch, dot.seq);
+        let place = (dot.node, dot.epoch, dot.seq);
         self.wall.walk = Some(self.wall.walk.map_or(place, |walk| walk.min(place)));
     }
 
@@ -255,25 +260,25 @@ impl Replica {
         self.wall.not_before_ms = now.steady_ms + 1;
         let reach = self.reach(now);
         let (mut rows_left, mut bytes_left) = (RESTAMP_ROWS_MAX, RESTAMP_BYTES_MAX);
-        let epochs: Vec<Epoch> = self
-            .frontier
-            .epochs(self.node)
-            .map(|(epoch, _)| epoch)
-            .filter(|epoch| *epoch >= place.0)
+        let own: BTreeSet<NodeId> = self.lives.left().chain([self.node]).collect();
+        let lives: Vec<(NodeId, Epoch)> = own
+            .into_iter()
+            .flat_map(|node| self.frontier.epochs(node).map(move |(epoch, _)| (node, epoch)))
+            .filter(|life| *life >= (place.0, place.1))
             .collect();
-        for epoch in epochs {
-            let first = if epoch == place.0 { place.1 } else { 0 };
-            let rows = group.rows.base.log(self.node, epoch, first, u64::MAX, rows_left)?;
+        for (node, epoch) in lives {
+            let first = if (node, epoch) == (place.0, place.1) { place.2 } else { 0 };
+            let rows = group.rows.base.log(node, epoch, first, u64::MAX, rows_left)?;
             for (seq, path) in rows {
                 if rows_left == 0 || bytes_left == 0 {
-                    self.wall.walk = Some((epoch, seq));
+                    self.wall.walk = Some((node, epoch, seq));
                     return Ok(());
                 }
                 rows_left -= 1;
-                let dot = Dot { node: self.node, epoch, seq };
+                let dot = Dot { node, epoch, seq };
                 let bytes = self.restamp_with_its_batch(group, dot, path, reach)?;
                 bytes_left = bytes_left.saturating_sub(bytes);
-                self.wall.walk = Some((epoch, seq + 1));
+                self.wall.walk = Some((node, epoch, seq + 1));
             }
             if rows_left == 0 {
                 return Ok(());

@@ -92,6 +92,17 @@ pub(crate) fn no_newer_than(fields: &mut BTreeMap<String, Register>, stamp: (Hlc
     }
 }
 
+/// On what terms a path is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Nothing is on its way any more.
+    pub settled: bool,
+    /// No delete was ever collected.
+    pub epochs_bind: bool,
+    /// The node keeps what others removed.
+    pub held: bool,
+}
+
 impl Oracle {
     /// An empty account.
     pub fn new() -> Oracle {
@@ -463,16 +474,13 @@ impl Oracle {
 
     /// Checks the live versions of one path against what a frontier says they must be.
     ///
-    /// `settled` says that nothing is on its way any more, `epochs_bind` that no delete was ever collected, `held` that the node
-    /// keeps what others removed; `forgiven` are values that may be missing although nothing known replaced them.
+    /// `forgiven` are values that may be missing although nothing known replaced them.
     pub fn check_path(
         &self,
         path: &Path,
         frontier: &Frontier,
         document: Option<&Document>,
-        settled: bool,
-        epochs_bind: bool,
-        held: bool,
+        Terms { settled, epochs_bind, held }: Terms,
         forgiven: impl Fn(Dot) -> bool,
     ) -> Result<(), Violation> {
         let known = self.known(path, frontier);

@@ -117,6 +117,8 @@ pub struct World {
     /// What holds for all nodes.
     pub settings: Settings,
     next_id: u64,
+    /// Of each new identity, the one that was left for it.
+    was: BTreeMap<NodeId, NodeId>,
     next_request: u64,
     failure: Option<Violation>,
     answers: BTreeMap<RequestId, Answer>,
@@ -176,6 +178,7 @@ impl World {
             trace: Trace::new(settings.trace),
             settings,
             next_id: 1,
+            was: BTreeMap::new(),
             next_request: 1,
             failure: None,
             answers: BTreeMap::new(),

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use rejoin_replica::{Alarm, Change, Condition, Config};
-use rejoin_sim::{Cluster, WALL_BASE_MS};
+use rejoin_sim::{Cluster, Tells, WALL_BASE_MS};
 
 const TEN_YEARS_MS: i64 = 315_360_000_000;
 const DAY_MS: i64 = 86_400_000;
@@ -69,6 +69,23 @@ fn recovers(ahead: i64, restart: bool) {
 #[test]
 fn a_clock_ten_years_ahead_once_recovers_when_it_is_right() {
     recovers(TEN_YEARS_MS, false);
+}
+
+#[test]
+fn what_a_wrong_clock_stamped_is_minted_again_under_an_identity_taken_since() {
+    let mut cluster = Cluster::mesh(&["a", "b"]);
+    cluster.clock_step("a", TEN_YEARS_MS);
+    cluster.put("a", "doc", r#"{"n":1}"#);
+    cluster.run_ms(1_000);
+    assert_eq!(cluster.get("b", "doc"), None, "it waits");
+    let old = cluster.world.id(cluster.node("a"));
+    cluster.copy_machine("a", "a2", &["b"], Tells::Nothing);
+    cluster.run_ms(1_000);
+    assert_ne!(cluster.world.id(cluster.node("a")), old);
+    cluster.clock_step("a", -TEN_YEARS_MS);
+    cluster.run_ms(70_000);
+    assert_eq!(cluster.get("b", "doc").unwrap(), r#"{"n":1}"#);
+    cluster.settle();
 }
 
 #[test]

@@ -263,6 +263,7 @@ pub(crate) fn take_alive(value: &[u8]) -> Result<(Epoch, Proof), DecodeError> {
 pub(crate) fn put_doubted(out: &mut Vec<u8>, doubted: &Doubted) {
     out.push(doubted.reason.byte());
     out.extend_from_slice(&doubted.since_ms.to_be_bytes());
+    out.push(u8::from(doubted.own));
     if let Some(proof) = &doubted.proof {
         put_proof(out, proof);
     }
@@ -273,8 +274,13 @@ pub(crate) fn take_doubted(value: &[u8]) -> Result<Doubted, DecodeError> {
     let mut from = Reader::new(value);
     let reason = DoubtReason::of_byte(from.byte(WHAT)?).ok_or(DecodeError(WHAT))?;
     let since_ms = u64::from_be_bytes(from.array(WHAT)?);
+    let own = match from.byte(WHAT)? {
+        0 => false,
+        1 => true,
+        _ => return Err(DecodeError(WHAT)),
+    };
     let proof = if from.remaining() == 0 { None } else { Some(take_proof(&mut from)?) };
-    from.finish(WHAT).map(|()| Doubted { reason, since_ms, proof })
+    from.finish(WHAT).map(|()| Doubted { reason, since_ms, proof, own })
 }
 
 pub(crate) fn put_settled(out: &mut Vec<u8>, count: u32) {
@@ -458,7 +464,8 @@ pub(crate) fn take_counters(value: &[u8]) -> Result<Counters, DecodeError> {
     Ok(counters)
 }
 
-pub(crate) fn put_place(out: &mut Vec<u8>, (epoch, seq): Place) {
+pub(crate) fn put_place(out: &mut Vec<u8>, (node, epoch, seq): Place) {
+    out.extend_from_slice(&node.0);
     out.extend_from_slice(&epoch.0.to_be_bytes());
     out.extend_from_slice(&seq.to_be_bytes());
 }
@@ -466,9 +473,10 @@ pub(crate) fn put_place(out: &mut Vec<u8>, (epoch, seq): Place) {
 pub(crate) fn take_place(value: &[u8]) -> Result<Place, DecodeError> {
     const WHAT: &str = "place of a walk";
     let mut from = Reader::new(value);
+    let node = NodeId(from.array(WHAT)?);
     let (epoch, seq) = (u64::from_be_bytes(from.array(WHAT)?), u64::from_be_bytes(from.array(WHAT)?));
     from.finish(WHAT)?;
-    Ok((Epoch(epoch), seq))
+    Ok((node, Epoch(epoch), seq))
 }
 
 pub(crate) fn put_life(out: &mut Vec<u8>, (node, epoch): (NodeId, Epoch)) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rejoin_causal::{Dot, Hlc};
+use rejoin_causal::{Dot, Hlc, NodeId};
 use rejoin_replica::path::Path;
 use rejoin_replica::{
     Change, Condition, Document, Effect, Expiry, Observed, Refusal, Replay, Ttl, View, Write, Written,
@@ -120,6 +120,11 @@ impl World {
         Ok(())
     }
 
+    /// Whether a node that goes by one id has gone by another, or still does.
+    fn is_or_was(&self, id: NodeId, other: NodeId) -> bool {
+        std::iter::successors(Some(id), |id| self.was.get(id).copied()).any(|id| id == other)
+    }
+
     /// Tells the oracle of the versions that a node has minted again because a wrong clock had stamped them, and checks that
     /// each says what it said before.
     pub(super) fn account_restamped(
@@ -157,9 +162,11 @@ impl World {
             // A number with two meanings tells nothing of what was minted again.
             let clear = !self.oracle.is_tainted(&path) && !self.oracle.is_forked_dot(replaced);
             let from_the_future = old.hlc.unix_ms() > wall_ms + this.config.clock_skew_max_ms;
-            ensure(!clear || from_the_future && replaced.node == this.id, Promise::StampsGrow, || {
-                format!("{name} minted {replaced:?} of {path:?} again at {wall_ms}: {old:?}")
-            })?;
+            ensure(
+                !clear || from_the_future && self.is_or_was(this.id, replaced.node),
+                Promise::StampsGrow,
+                || format!("{name} minted {replaced:?} of {path:?} again at {wall_ms}: {old:?}"),
+            )?;
             let (mut content, mut expires_ms) = (old.content, old.expires_ms);
             if let Some(ms) = expires_ms.filter(|ms| *ms >= old.hlc.unix_ms()) {
                 expires_ms = Some(ms.min(version.hlc.unix_ms() + (ms - old.hlc.unix_ms())));

@@ -12,6 +12,7 @@ use super::World;
 use super::group::Asked;
 use crate::check;
 use crate::node::{Committed, NodeSnapshot, Process};
+use crate::oracle::Terms;
 use crate::scenario::Fault;
 use crate::violation::{Promise, Violation, ensure};
 
@@ -236,13 +237,10 @@ impl World {
         let is_older = || self.oracle.writes().range(newer).next().is_some();
         let was_older = self.trace.marks().contains_key("clone alarm");
         let epochs_bind = self.epochs_bind() && !was_older && !is_older();
-        let held = rests_on_doubt(process, document);
-        self.oracle
-            .check_path(path, process.replica.frontier(), document, false, epochs_bind, held, forgiven)
-            .map_err(|violation| Violation {
-                detail: format!("{}: {}", this.name, violation.detail),
-                ..violation
-            })
+        let terms = Terms { settled: false, epochs_bind, held: rests_on_doubt(process, document) };
+        self.oracle.check_path(path, process.replica.frontier(), document, terms, forgiven).map_err(
+            |violation| Violation { detail: format!("{}: {}", this.name, violation.detail), ..violation },
+        )
     }
 
     pub(super) fn epochs_bind(&self) -> bool {

@@ -13,7 +13,7 @@ use super::checks::rests_on_doubt;
 use crate::check;
 use crate::clock::{Clock, WALL_BASE_MS};
 use crate::node::{Node, NodeSnapshot, Process};
-use crate::oracle::Object;
+use crate::oracle::{Object, Terms};
 use crate::strategies::{policy, rule};
 use crate::violation::{Promise, Violation, ensure};
 
@@ -288,12 +288,10 @@ impl World {
                 let forgiven = |dot: Dot| history_is_partial && self.was_replaced(path, dot);
                 let process = self.nodes[*node].process.as_ref();
                 let held = process.is_some_and(|process| rests_on_doubt(process, document));
-                self.oracle
-                    .check_path(path, &frontier, document, true, self.epochs_bind(), held, forgiven)
-                    .map_err(|violation| Violation {
-                        detail: format!("at the end, {name}: {}", violation.detail),
-                        ..violation
-                    })?;
+                let terms = Terms { settled: true, epochs_bind: self.epochs_bind(), held };
+                self.oracle.check_path(path, &frontier, document, terms, forgiven).map_err(|violation| {
+                    Violation { detail: format!("at the end, {name}: {}", violation.detail), ..violation }
+                })?;
                 let live: BTreeSet<Dot> = document
                     .into_iter()
                     .flat_map(|document| document.versions())

@@ -156,7 +156,8 @@ impl World {
                     self.trace.mark(message.name());
                 }
                 Input::Renewed { node: id, epoch, .. } => {
-                    self.nodes[node].id = *id;
+                    let left = std::mem::replace(&mut self.nodes[node].id, *id);
+                    self.was.insert(*id, left);
                     self.nodes[node].epoch = *epoch;
                     if let Some(process) = self.process(node, life) {
                         process.last_seq = 0;
