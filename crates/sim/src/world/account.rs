@@ -120,9 +120,9 @@ impl World {
         Ok(())
     }
 
-    /// Whether a node that goes by one id has gone by another, or still does.
-    fn is_or_was(&self, id: NodeId, other: NodeId) -> bool {
-        std::iter::successors(Some(id), |id| self.was.get(id).copied()).any(|id| id == other)
+    /// The id that a node goes by, and those that it has left.
+    pub(super) fn identities(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
+        std::iter::successors(Some(id), |id| self.was.get(id).copied())
     }
 
     /// Tells the oracle of the versions that a node has minted again because a wrong clock had stamped them, and checks that
@@ -163,7 +163,7 @@ impl World {
             let clear = !self.oracle.is_tainted(&path) && !self.oracle.is_forked_dot(replaced);
             let from_the_future = old.hlc.unix_ms() > wall_ms + this.config.clock_skew_max_ms;
             ensure(
-                !clear || from_the_future && self.is_or_was(this.id, replaced.node),
+                !clear || from_the_future && self.identities(this.id).any(|id| id == replaced.node),
                 Promise::StampsGrow,
                 || format!("{name} minted {replaced:?} of {path:?} again at {wall_ms}: {old:?}"),
             )?;

@@ -84,7 +84,8 @@ impl World {
                 self.trace.mark("a life that is two went on unseen");
                 return Ok(());
             }
-            let here: BTreeSet<NodeId> = self.nodes.iter().map(|node| node.id).collect();
+            let here: BTreeSet<NodeId> =
+                self.nodes.iter().flat_map(|node| self.identities(node.id)).collect();
             let held = self.all_held()?;
             // What was written together with something from the future waits for it, whoever wrote it.
             let reach_ms = u64::try_from(WALL_BASE_MS).unwrap_or(0)
