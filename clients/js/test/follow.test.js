@@ -137,16 +137,17 @@ for (const [way, WebSocket] of WAYS) {
       const before = written;
       const told = seen.change;
       await eventually(() => written > before + 25, 'writes are done');
-      // A connection that is not there yet cannot be cut.
       await eventually(() => seen.change > told, 'the reader follows');
       const cutOff = seen.interrupted;
       if (round % 2 === 0) {
         await server.kill();
         await server.up();
-      } else {
-        proxy.cut();
       }
-      await eventually(() => seen.interrupted > cutOff, 'the reader is cut off');
+      // What was told may have been read ahead of a stream: a connection that is not there yet cannot be cut.
+      await eventually(() => {
+        if (seen.interrupted === cutOff) proxy.cut();
+        return seen.interrupted > cutOff;
+      }, 'the reader is cut off');
     }
     writing = false;
     await writers;
