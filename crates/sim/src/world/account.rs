@@ -154,7 +154,7 @@ impl World {
         for (path, replaced, dot, version, kept) in minted.into_iter().rev() {
             let this = &self.nodes[node];
             let (name, wall_ms) = (this.name.clone(), this.clock.now(self.now_ms).wall_ms);
-            let known = self.oracle.writes().get(&replaced).cloned();
+            let known = self.oracle.written_at(&path, replaced).cloned();
             let (Some(version), Some(old)) = (version, known) else {
                 let detail = format!("{name} minted {replaced:?} of {path:?} again, as {dot:?}");
                 return Err(Violation::new(Promise::Converges, detail));
