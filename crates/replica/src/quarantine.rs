@@ -313,20 +313,24 @@ impl Quarantine {
         self.find_next_release();
     }
 
-    /// Documents by a node that lacks them: a power cut has taken them from it, or a backup. About so many bytes of them.
+    /// Documents by a node that lacks them: a power cut has taken them from it, or a backup. About so many bytes of them, and
+    /// with them what was written together with them: whose clock is ahead as well shows them at once.
     pub(crate) fn owed_to(&self, author: NodeId, known: &Frontier, bytes_max: usize) -> Vec<Entry> {
         let mut bytes = 0;
         let lacks = |held: &&Waiting| {
             let mut own = held.entry.document.versions().iter().filter(|version| version.dot.node == author);
             own.any(|version| !known.contains(version.dot))
         };
-        let owed = self.held.values().flatten().filter(lacks);
+        let owed = self.held.values().flatten().filter(&lacks);
         let enough = |held: &&Waiting| {
             let before = bytes;
             bytes += held.bytes;
             before < bytes_max
         };
-        owed.take_while(enough).map(|held| held.entry.clone()).collect()
+        let first = owed.take_while(enough).map(|held| held.entry.path.clone()).collect();
+        let together = self.with_batches(first);
+        let owed = together.iter().filter_map(|path| self.held.get(path)).flatten().filter(lacks);
+        owed.map(|held| held.entry.clone()).collect()
     }
 
     /// When the wall clock must read for the next release.
