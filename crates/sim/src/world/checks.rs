@@ -52,7 +52,8 @@ impl World {
         let closes = committed.released.iter().any(|effect| matches!(effect, Effect::Close(..)));
         let wall_ms = this.clock.now(self.now_ms).wall_ms;
         let oldest_ms = wall_ms.saturating_sub(this.config.tombstone_retention_ms);
-        // A stamp from the future tells no age. Somebody has collected what is below the floor; who, may be told just now.
+        // A stamp from the future tells no age, nor of those beside it. Somebody has collected what is below the floor; who, may
+        // be told just now.
         let reach_ms = wall_ms + this.config.clock_skew_max_ms;
         let mut floor = before.floor().map_err(read)?;
         for other in (0..self.nodes.len()).filter(|other| *other != node) {
@@ -64,16 +65,16 @@ impl World {
             let record = before
                 .record(path)
                 .map_err(|error| Violation::new(Promise::RowsAgree, format!("a read failed: {error}")))?;
-            let versions = record.iter().flat_map(|record| record.document.versions());
-            for version in versions {
+            let versions = || record.iter().flat_map(|record| record.document.versions());
+            let ageless = versions().any(|version| version.hlc.unix_ms() > reach_ms);
+            for version in versions() {
                 let readers = this.process.iter().flat_map(|process| process.serving.values());
                 let served = readers.filter(|serving| serving.reader.missing().contains(version.dot)).count();
                 ensure(closes || served == 0, Promise::Collection, || {
                     format!("{} forgets {:?} while it serves {version:?}", this.name, path)
                 })?;
-                let stamp_ms = version.hlc.unix_ms();
-                let ageless = stamp_ms > reach_ms && floor.covers(version.dot);
-                let old = self.oracle.is_tombstone(version.dot) && (stamp_ms <= oldest_ms || ageless);
+                let old = version.hlc.unix_ms() <= oldest_ms || ageless && floor.covers(version.dot);
+                let old = self.oracle.is_tombstone(version.dot) && old;
                 ensure(old, Promise::Collection, || {
                     format!("{} forgets {path:?} with {:?} at {oldest_ms}", this.name, version)
                 })?;
