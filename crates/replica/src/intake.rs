@@ -126,7 +126,7 @@ impl Replica {
             with_pasts.push((entry, past));
         }
         let paths: Vec<Path> = with_pasts.iter().map(|(entry, _)| entry.path.clone()).collect();
-        let left = self.quarantine.hold(with_pasts, peer, release_ms, &self.config);
+        let left = self.quarantine.hold(with_pasts, (id, peer), release_ms, &self.config);
         self.refuse(id, &left, release_ms, group.now.wall_ms);
         for path in paths {
             if self.quarantine.at(&path) > 1 {
@@ -189,8 +189,8 @@ impl Replica {
             // Alone, a document comes out as soon as it brings nothing of the future, whatever else waits for its path.
             settled.extend(self.quarantine.release_those(Some(path), |_, held| lead(held) <= skew_ms));
         }
-        for entry in settled {
-            self.absorb_alone(group, entry, None)?;
+        for (entry, link) in settled {
+            self.absorb_alone(group, entry, Some(link))?;
         }
         Ok(())
     }
@@ -203,8 +203,8 @@ impl Replica {
         }
         let frontier = &self.frontier;
         let is_known = |entry: &Entry| quarantine::news(entry, frontier).next().is_none();
-        for entry in self.quarantine.release_those(None, |_, entry| is_known(entry)) {
-            self.absorb_alone(group, entry, None)?;
+        for (entry, link) in self.quarantine.release_those(None, |_, entry| is_known(entry)) {
+            self.absorb_alone(group, entry, Some(link))?;
         }
         Ok(())
     }
@@ -223,8 +223,8 @@ impl Replica {
         let paths: BTreeSet<Path> = chosen.map(|held| held.path).collect();
         let mut released = 0;
         for path in self.quarantine.with_batches(paths) {
-            for entry in self.quarantine.release_those(Some(&path), |_, _| true) {
-                self.absorb(group, entry, None)?;
+            for (entry, link) in self.quarantine.release_those(Some(&path), |_, _| true) {
+                self.absorb(group, entry, Some(link))?;
                 released += 1;
             }
         }

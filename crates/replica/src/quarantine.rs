@@ -15,6 +15,7 @@ use crate::body::{Unit, Version};
 use crate::catch_up::weight;
 use crate::config::{Config, QUARANTINE_AUTHORS_MAX, QUARANTINE_TOLD_EVERY_MS};
 use crate::effect::{Alarm, Effect};
+use crate::input::LinkId;
 use crate::message::Entry;
 use crate::path::Path;
 use crate::replica::Group;
@@ -42,6 +43,8 @@ type Past = Vec<(NodeId, (Epoch, u64), (Epoch, u64))>;
 struct Waiting {
     entry: Entry,
     peer: NodeId,
+    /// The link that it came over last: whoever is there need not be told of it.
+    link: LinkId,
     release_ms: u64,
     dot: Dot,
     bytes: usize,
@@ -122,7 +125,7 @@ impl Quarantine {
     pub(crate) fn hold(
         &mut self,
         bundle: Vec<(Entry, VersionVector)>,
-        peer: NodeId,
+        (link, peer): (LinkId, NodeId),
         release_ms: u64,
         config: &Config,
     ) -> Vec<Entry> {
@@ -133,7 +136,10 @@ impl Quarantine {
             let known = self.held.get_mut(&entry.path);
             let known = known.and_then(|held| held.iter_mut().find(|held| held.entry == entry));
             match known {
-                Some(known) => known.release_ms = release_ms.min(known.release_ms),
+                Some(known) => {
+                    known.release_ms = release_ms.min(known.release_ms);
+                    known.link = link;
+                }
                 None => news.push((entry, local)),
             }
         }
@@ -149,14 +155,20 @@ impl Quarantine {
         }
         if !plant::is("drop-quarantined") {
             for (entry, local) in news {
-                self.put(entry, &local, peer, release_ms);
+                self.put(entry, &local, (link, peer), release_ms);
             }
         }
         self.find_next_release();
         Vec::new()
     }
 
-    fn put(&mut self, entry: Entry, local: &VersionVector, peer: NodeId, release_ms: u64) {
+    fn put(
+        &mut self,
+        entry: Entry,
+        local: &VersionVector,
+        (link, peer): (LinkId, NodeId),
+        release_ms: u64,
+    ) {
         let newest = entry.document.versions().iter().max_by_key(|version| version.hlc);
         let Some(dot) = newest.map(|version| version.dot) else { return };
         let (path, bytes) = (entry.path.clone(), weight(&entry.path, &entry.document));
@@ -170,7 +182,7 @@ impl Quarantine {
                 && !units.any(|unit| earlier.get(&unit) == Some(&held.release_ms))
         });
         let past = replaced.iter().fold(past, |past, held| join(past, &held.past));
-        self.put_in(Waiting { entry, peer, release_ms, dot, bytes, past });
+        self.put_in(Waiting { entry, peer, link, release_ms, dot, bytes, past });
     }
 
     /// The batches that held states of a path belong to which are due before that time, and when the first of each is.
@@ -338,8 +350,8 @@ impl Quarantine {
         self.next_release_ms
     }
 
-    /// The documents whose time has come.
-    pub(crate) fn release(&mut self, wall_ms: u64) -> Vec<Entry> {
+    /// The documents whose time has come, each with the link that it came over.
+    pub(crate) fn release(&mut self, wall_ms: u64) -> Vec<(Entry, LinkId)> {
         if self.next_release_ms.is_none_or(|next| next > wall_ms) {
             return Vec::new();
         }
@@ -351,10 +363,10 @@ impl Quarantine {
         &mut self,
         path: Option<&Path>,
         chosen: impl Fn(u64, &Entry) -> bool,
-    ) -> Vec<Entry> {
+    ) -> Vec<(Entry, LinkId)> {
         let taken = self.take(path, |held| chosen(held.release_ms, &held.entry));
         self.find_next_release();
-        taken.into_iter().map(|held| held.entry).collect()
+        taken.into_iter().map(|held| (held.entry, held.link)).collect()
     }
 
     /// Whether that is so of all documents of these paths.

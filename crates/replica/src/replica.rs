@@ -126,6 +126,8 @@ pub(crate) struct Group<'a, V> {
     pub(crate) effects: Vec<Effect>,
     /// Dots that became known, by path, with the link they came over.
     pub(crate) fresh: BTreeMap<Path, Vec<(Dot, Option<LinkId>)>>,
+    /// Other links that they came over as well.
+    pub(crate) senders: BTreeSet<(Dot, LinkId)>,
     /// Frontier rows that grew.
     pub(crate) grown: BTreeSet<(NodeId, Epoch)>,
     /// Nodes of which the first write of a life became known.
@@ -219,6 +221,7 @@ impl Replica {
             rows: Overlay::new(view),
             effects: Vec::new(),
             fresh: BTreeMap::new(),
+            senders: BTreeSet::new(),
             grown: BTreeSet::new(),
             begun: BTreeSet::new(),
             now,
@@ -407,8 +410,8 @@ impl Replica {
     }
 
     fn tick<V: View>(&mut self, group: &mut Group<'_, V>) -> Result<(), V::Error> {
-        for entry in self.quarantine.release(group.now.wall_ms + self.config.clock_skew_max_ms) {
-            self.absorb(group, entry, None)?;
+        for (entry, link) in self.quarantine.release(group.now.wall_ms + self.config.clock_skew_max_ms) {
+            self.absorb(group, entry, Some(link))?;
         }
         self.expire(group)?;
         self.restamp(group)?;
@@ -455,11 +458,10 @@ impl Replica {
         }
     }
 
-    /// A peer sends what came out of quarantine in this very group: it need not be told of it.
+    /// A peer sends what came out of quarantine in this very group, or from another peer: it need not be told of it.
     pub(crate) fn note_sender<V>(group: &mut Group<'_, V>, path: &Path, dot: Dot, link: LinkId) {
-        let Some(news) = group.fresh.get_mut(path) else { return };
-        if let Some((_, from)) = news.iter_mut().find(|(known, from)| *known == dot && from.is_none()) {
-            *from = Some(link);
+        if group.fresh.get(path).is_some_and(|news| news.iter().any(|(known, _)| *known == dot)) {
+            group.senders.insert((dot, link));
         }
     }
 
@@ -566,7 +568,7 @@ impl Replica {
     /// Live push: one frame per eager link with the documents of this group and the dots it added, less what that peer
     /// is known to have. A full queue turns the push into lag, which a later catch-up drains.
     fn push<V: View>(&mut self, group: &mut Group<'_, V>) -> Result<(), V::Error> {
-        let fresh = core::mem::take(&mut group.fresh);
+        let (fresh, senders) = (core::mem::take(&mut group.fresh), core::mem::take(&mut group.senders));
         if fresh.is_empty() || !self.links.values().any(|link| link.session.pushes()) {
             return Ok(());
         }
@@ -590,7 +592,8 @@ impl Replica {
             for (path, dots) in &fresh {
                 let news = dots.iter().filter(|(dot, source)| {
                     let own = dot.node == link.peer && dot.epoch == link.peer_epoch;
-                    (*source != Some(*id) || plant::is("echo")) && !own
+                    let has = *source == Some(*id) || senders.contains(&(*dot, *id));
+                    (!has || plant::is("echo")) && !own
                 });
                 let news: Vec<Dot> = news.map(|(dot, _)| *dot).collect();
                 if news.is_empty() {
