@@ -162,13 +162,7 @@ impl Quarantine {
         Vec::new()
     }
 
-    fn put(
-        &mut self,
-        entry: Entry,
-        local: &VersionVector,
-        (link, peer): (LinkId, NodeId),
-        release_ms: u64,
-    ) {
+    fn put(&mut self, entry: Entry, local: &VersionVector, (link, peer): (LinkId, NodeId), release_ms: u64) {
         let newest = entry.document.versions().iter().max_by_key(|version| version.hlc);
         let Some(dot) = newest.map(|version| version.dot) else { return };
         let (path, bytes) = (entry.path.clone(), weight(&entry.path, &entry.document));

@@ -421,9 +421,12 @@ impl Replica {
     }
 
     /// What waits here and the peer has written itself and lost since. Nobody serves it, and only its author can mint it again.
+    /// Not what waits there as well, because of what others wrote to the same path.
     fn owed(&self, id: LinkId, known: &Frontier) -> Vec<Entry> {
         let Some(link) = self.links.get(&id) else { return Vec::new() };
-        self.quarantine.owed_to(link.peer, known, self.config.chunk_bytes_max)
+        let mut there = known.clone();
+        there.union_with(&link.peer_holds);
+        self.quarantine.owed_to(link.peer, &there, self.config.chunk_bytes_max)
     }
 
     /// Tells the peer what it need not send again: what is held, and what there is no room for.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use rejoin_causal::{Dot, Epoch, NodeId};
 use rejoin_replica::message::Entry;
-use rejoin_replica::{Config, Input, LinkId, Message, Unit, Version, codec, parts};
+use rejoin_replica::{Alarm, Config, Input, LinkId, Message, Unit, Version, codec, parts};
 
 use super::{Event, World};
 use crate::network::{Connection, Frame};
@@ -201,7 +201,16 @@ impl World {
                 && version.hlc.unix_ms() > reach_ms
                 && !process.replica.frontier().contains(version.dot)
         };
-        for entry in entries.iter().filter(|entry| entry.document.versions().iter().any(waits)) {
+        // What a node says it never made does not wait there: it is cut off each time.
+        let denied = |entry: &&Entry| {
+            let mut denied = this.alarms.iter().filter_map(|alarm| match alarm {
+                Alarm::UnmadeWrite { dot, .. } => Some(*dot),
+                _ => None,
+            });
+            denied.any(|dot| entry.document.version(dot).is_some())
+        };
+        let waiting = |entry: &&Entry| entry.document.versions().iter().any(waits) && !denied(entry);
+        for entry in entries.iter().filter(waiting) {
             let dots: Vec<Dot> = entry.document.versions().iter().map(|version| version.dot).collect();
             let times = self.waiting.entry((id, from, dots)).or_default();
             *times += 1;
