@@ -13,7 +13,7 @@ use rejoin_link::{
     NodeKey, OpenHandshakes, RefusalCode, dial,
 };
 use rejoin_replica::config::UNASKED_MAX;
-use rejoin_replica::{DoubtReason, Message, Proof, Statement, StatementKind, codec, signed_bytes};
+use rejoin_replica::{DoubtReason, Message, Proof, Statement, StatementKind, Summary, codec, signed_bytes};
 use serde_json::Value;
 
 use crate::harness::{Launch, Server, agree, eventually, link, linked};
@@ -215,6 +215,64 @@ fn a_bad_frame_of_a_proven_peer_closes_that_link_only() {
     let line = story.victim.logs(0, &["link closed", "oversized", "longer than the limit"]);
     println!("a frame of {bytes} bytes: the peer is told {said:?}; logged: {line}; grew by {growth_kib} KiB");
     story.goes_on();
+}
+
+/// A peer answers what it is asked, and says that it has writes of sixty thousand lives that nobody ever heard of. All of it
+/// keeps to the protocol; the frontier that would hold it would be there for good.
+#[test]
+fn a_claim_of_lives_that_nobody_began_costs_nothing_for_good() {
+    const LIVES: u32 = 60_000;
+    let mut story = Story::begin();
+    let invented = |number: u32| {
+        let mut node = NodeId([0xee; 16]);
+        node.0[12..].copy_from_slice(&number.to_be_bytes());
+        Dot { node, epoch: Epoch(1), seq: 1 }
+    };
+    let claims: Frontier = (0..LIVES).map(invented).collect();
+    let values = Summary { fingerprint: 1, count: 1 };
+    let said = [
+        Message::Probe { exchange: 1, frontier: [1; 16], values },
+        Message::Ask { nodes: Vec::new(), rows: Frontier::new(), documents: 0 },
+        Message::CaughtUp { exchange: 1, claims },
+    ]
+    .map(|message| Bytes::from(codec::encode(&message)));
+    let bytes = said[2].len();
+    story.victim.put("before", "1");
+    let before_kib = story.victim.resident_kib();
+    let link = dial_as(&identity("inventive"), &story.victim).unwrap();
+    linked(&story.victim, 2, HEALED_MAX);
+    let (sender, receiver) = link.split();
+    runtime().block_on(async {
+        for frame in said {
+            sender.send(frame).await.unwrap();
+        }
+    });
+    eventually("the alarm stands", HEALED_MAX, || {
+        let alarms = story.victim.status()["alarms"].to_string();
+        if alarms.contains("unexplained-rows") { Ok(()) } else { Err(alarms) }
+    });
+    drop((sender, receiver));
+    let growth_kib = story.victim.resident_kib().saturating_sub(before_kib);
+    story.goes_on();
+    let took = |story: &Story| {
+        let began = std::time::Instant::now();
+        (0..50).for_each(|n| drop(story.victim.put("after", &n.to_string())));
+        began.elapsed() / 50
+    };
+    let put = took(&story);
+    story.victim.stop();
+    story.victim.start();
+    let (restarted_kib, again) = (story.victim.resident_kib(), took(&story));
+    println!(
+        "a claim of {bytes} bytes: grew by {growth_kib} KiB, {put:?} a put; after a restart {restarted_kib} KiB, {again:?} a put"
+    );
+    // What it takes to read two megabytes of names, for as long as that takes.
+    assert!(growth_kib < 160 * 1024, "grew by {growth_kib} KiB");
+    assert!(
+        restarted_kib < before_kib + 16 * 1024,
+        "{before_kib} KiB before, {restarted_kib} after a restart"
+    );
+    assert!(put < Duration::from_millis(100) && again < Duration::from_millis(100), "{put:?}, {again:?}");
 }
 
 /// A doubt of a life keeps others from removing what rests on it and makes its node take a new identity: that node alone
